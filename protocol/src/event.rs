@@ -1,0 +1,96 @@
+//! The event log: facts of the life of tasks, workers, agents, peers and interactions, in a `CloudEvents` 1.0 envelope.
+
+use crate::ids::{EventId, ServerId};
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The version of the envelope.
+pub const SPEC_VERSION: &str = "1.0";
+
+/// One fact. `sequence` is its place in this server's log; (`origin`, `epoch`, `originseq`) is its identity in the network.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct Event {
+    /// Always [`SPEC_VERSION`].
+    pub specversion: String,
+    /// Its id.
+    pub id: EventId,
+    /// `/servers/{server_id}`.
+    pub source: String,
+    /// `task.completed`, `worker.registered`, ..
+    #[serde(rename = "type")]
+    #[cfg_attr(feature = "openapi", schema(example = "task.completed"))]
+    pub kind: String,
+    /// What it is about: `tasks/{id}`, `workers/{id}`, ..
+    pub subject: String,
+    /// When it happened.
+    pub time: Timestamp,
+    /// Always `application/json`.
+    pub datacontenttype: String,
+    /// The fact, by type.
+    pub data: Value,
+    /// Its place in this server's log, from 1, without gaps.
+    pub sequence: u64,
+    /// The server where it happened.
+    pub origin: ServerId,
+    /// The life of that server's database.
+    pub epoch: String,
+    /// Its place among the shared events of its origin; none if it is not shared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub originseq: Option<u64>,
+}
+
+/// The types of events.
+pub mod kind {
+    /// A server was started.
+    pub const SERVER_STARTED: &str = "server.started";
+    /// A worker is there, for the first time or with a new instance.
+    pub const WORKER_REGISTERED: &str = "worker.registered";
+    /// Something that a worker registers changed.
+    pub const WORKER_CHANGED: &str = "worker.changed";
+    /// A worker left.
+    pub const WORKER_UNREGISTERED: &str = "worker.unregistered";
+    /// A worker takes nothing new.
+    pub const WORKER_DRAINING: &str = "worker.draining";
+    /// A worker takes tasks again.
+    pub const WORKER_RESUMED: &str = "worker.resumed";
+    /// A worker has not been heard of for longer than its lease.
+    pub const WORKER_LOST: &str = "worker.lost";
+    /// A worker that was lost is back.
+    pub const WORKER_BACK: &str = "worker.back";
+    /// Two machines run with one worker id.
+    pub const WORKER_ALARM: &str = "worker.alarm";
+    /// A codebase is there.
+    pub const CODEBASE_REGISTERED: &str = "codebase.registered";
+    /// A codebase was removed.
+    pub const CODEBASE_REMOVED: &str = "codebase.removed";
+    /// A task was accepted.
+    pub const TASK_SUBMITTED: &str = "task.submitted";
+    /// A worker got a task.
+    pub const TASK_ASSIGNED: &str = "task.assigned";
+    /// A worker began a task.
+    pub const TASK_STARTED: &str = "task.started";
+    /// A task that was not started, or may run again, waits again.
+    pub const TASK_REQUEUED: &str = "task.requeued";
+    /// The worker of a started task is not heard of.
+    pub const TASK_DISCONNECTED: &str = "task.disconnected";
+    /// The worker of a started task is back with it.
+    pub const TASK_RECONNECTED: &str = "task.reconnected";
+    /// A cancel is on its way to the worker.
+    pub const TASK_CANCEL_REQUESTED: &str = "task.cancel_requested";
+    /// A task ended well.
+    pub const TASK_COMPLETED: &str = "task.completed";
+    /// A task ended with an error.
+    pub const TASK_FAILED: &str = "task.failed";
+    /// A task was canceled.
+    pub const TASK_CANCELED: &str = "task.canceled";
+    /// The stored output of an attempt is not what its worker sent.
+    pub const TASK_OUTPUT_DIFFERS: &str = "task.output_differs";
+    /// A message reached an agent.
+    pub const AGENT_MESSAGE: &str = "agent.message";
+    /// A token was made.
+    pub const TOKEN_CREATED: &str = "token.created";
+    /// A token was revoked.
+    pub const TOKEN_REVOKED: &str = "token.revoked";
+}

@@ -1,0 +1,2 @@
+//! The `muster` binary: server and command line.
+fn main() {}

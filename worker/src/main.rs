@@ -1,0 +1,2 @@
+//! The `muster-worker` daemon.
+fn main() {}
