@@ -56,8 +56,8 @@ summary() {
     printf '\n=== summary\n'
     awk '/^test result:/ { passed += $4; bad += $6; skipped += $8; programs++ }
         END { printf "%d passed, %d failed, %d skipped in %d test programs\n", passed, bad, skipped, programs }' "$logs/tests.log"
-    grep -E '^test .* \.\.\. ignored' "$logs/tests.log" | sed 's/^test /skipped: /; s/ \.\.\. ignored[, ]*/: /'
-    grep -E '^test .* \.\.\. FAILED' "$logs/tests.log" | sed 's/^test /FAILED: /; s/ \.\.\. FAILED//'
+    grep -E '^test .* \.\.\. ignored' "$logs/tests.log" | sed 's/^test /skipped: /; s/ *\.\.\. ignored[, ]*/: /'
+    grep -E '^test .* \.\.\. FAILED' "$logs/tests.log" | sed 's/^test /FAILED: /; s/ *\.\.\. FAILED//'
     if [ ${#failed[@]} -gt 0 ]; then
         echo "FAILED steps: ${failed[*]} (their output is in $logs)"
         exit 1
