@@ -1,2 +1,11 @@
-//! Integration tests.
-fn main() {}
+//! Integration tests: what can be seen from outside, with the real binaries and the real OpenCode.
+
+mod architecture;
+mod equipment;
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    support::run([architecture::cases(), equipment::cases()].into_iter().flatten().collect())
+}
