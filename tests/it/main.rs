@@ -2,10 +2,11 @@
 
 mod architecture;
 mod equipment;
+mod store;
 mod support;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    support::run([architecture::cases(), equipment::cases()].into_iter().flatten().collect())
+    support::run([architecture::cases(), equipment::cases(), store::cases()].into_iter().flatten().collect())
 }
