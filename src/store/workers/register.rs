@@ -75,7 +75,7 @@ statements! {
     FORMER: "SELECT former_instances FROM workers WHERE id = $1";
     FORGET_MODELS: "DELETE FROM worker_models WHERE worker_id = $1";
     PUT_MODELS: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, value FROM json_each($2)",
-    postgres: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, m FROM json_array_elements_text($2::json) m";
+    postgres: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, m FROM json_array_elements_text($2::text::json) m";
 }
 
 impl Write for RegisterWorker {
