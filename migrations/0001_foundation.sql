@@ -132,6 +132,7 @@ CREATE TABLE tasks (
     target_codebase  TEXT NOT NULL,   -- where it must run; '' for the global codebase of whoever takes it
     capabilities     TEXT NOT NULL,
     labels           TEXT NOT NULL,
+    lane             TEXT NOT NULL,   -- the hash of mode, model, capabilities and labels: what a worker must fit
     priority         BIGINT NOT NULL,
     not_before       BIGINT NOT NULL,
     deadline         BIGINT,
@@ -162,7 +163,7 @@ CREATE TABLE tasks (
     started_at       BIGINT,
     completed_at     BIGINT
 );
-CREATE INDEX tasks_queue ON tasks (target_worker, priority DESC, id) WHERE state = 'submitted';
+CREATE INDEX tasks_queue ON tasks (target_worker, target_codebase, lane, priority DESC, id) WHERE state = 'submitted';
 CREATE INDEX tasks_held ON tasks (holder) WHERE held = 1;
 CREATE INDEX tasks_writing ON tasks (codebase_id) WHERE held = 1;
 CREATE INDEX tasks_open_context ON tasks (context_id, id) WHERE completed_at IS NULL;
