@@ -13,7 +13,9 @@ cases! {
 }
 
 /// They answer for everything there is, or page over it in the order of an index.
-const READ_ALL: [&str; 4] = ["LIST", "COUNT_BY_STATE", "COUNT_BY_KIND", "AFTER"];
+const READ_ALL: [&str; 3] = ["LIST", "COUNT_BY_STATE", "COUNT_BY_KIND"];
+/// Small by their nature: what runs, what a worker has, what waits for its time.
+const SMALL: [&str; 4] = ["tasks_held", "tasks_writing", "tasks_due", "interactions_open"];
 
 async fn no_statement_reads_all_tasks_events_or_entries_but_those_that_count_them(cx: &Cx) -> Result<()> {
     let bench = Bench::sqlite(cx).await?;
@@ -22,8 +24,9 @@ async fn no_statement_reads_all_tasks_events_or_entries_but_those_that_count_the
     for (name, sql) in statements().filter(|(name, sql)| !sql.sqlite.is_empty() && !READ_ALL.contains(name)) {
         for row in sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.sqlite))).fetch_all(&mut connection).await? {
             let step: String = row.try_get("detail")?;
-            let reads_all = ["tasks", "events", "stream_entries", "attempts", "t", "e", "w"].iter().any(|table| step == format!("SCAN {table}"));
-            if reads_all {
+            let table = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
+            let is_large = ["tasks", "events", "stream_entries", "attempts", "t", "e", "w"].contains(&table);
+            if is_large && !SMALL.iter().any(|index| step.ends_with(&format!("INDEX {index}"))) {
                 broken.push(format!("{name}: {step}\n{}", sql.sqlite));
             }
         }
