@@ -254,13 +254,15 @@ impl Config {
                 Some((path.as_path(), text))
             }
         };
-        let layers = layers::Layers {
-            file: file.as_ref().map(|(path, text)| (*path, text.as_str())),
-            env: &around.env,
-            flags: args.layer(),
-        };
-        let (settings, mut problems) = layers::settings(&layers);
-        let config = settings.and_then(|settings| check::check(settings, around, &mut problems));
+        let layers =
+            layers::Layers { file: file.as_ref().map(|(path, text)| (*path, text.as_str())), env: &around.env, flags: args.layer() };
+        let mut layered = layers::layered(&layers);
+        let mut problems = std::mem::take(&mut layered.problems);
+        let (config, wrong) = layered.settings.take().map(|settings| check::check(settings, around)).unwrap_or_default();
+        problems.extend(wrong.into_iter().map(|(key, problem)| match layered.source(&key) {
+            Some(source) => format!("`{key}` in {source}: {problem}"),
+            None => format!("`{key}`: {problem}"),
+        }));
         match config {
             Some(config) if problems.is_empty() => Ok(config),
             _ => Err(ConfigError(problems)),

@@ -202,10 +202,8 @@ fn chain(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 fn sentence_of(fields: &[FieldError]) -> String {
-    let each: Vec<_> = fields
-        .iter()
-        .map(|f| if f.field.is_empty() { f.message.clone() } else { format!("{}: {}", f.field, f.message) })
-        .collect();
+    let each: Vec<_> =
+        fields.iter().map(|f| if f.field.is_empty() { f.message.clone() } else { format!("{}: {}", f.field, f.message) }).collect();
     each.join("; ")
 }
 

@@ -48,10 +48,8 @@ impl ServeArgs {
             ("--public-url", "public_url", &self.public_url),
             ("--log-format", "log.format", &self.log_format),
         ];
-        let mut layer: Vec<_> = texts
-            .into_iter()
-            .filter_map(|(option, key, text)| Some((option, key, Value::from(text.clone()?))))
-            .collect();
+        let mut layer: Vec<_> =
+            texts.into_iter().filter_map(|(option, key, text)| Some((option, key, Value::from(text.clone()?)))).collect();
         if !self.listen.is_empty() {
             layer.push(("--listen", "listen", Value::from(self.listen.clone())));
         }

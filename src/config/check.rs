@@ -8,12 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use url::Url;
 
-/// Problems found so far.
-struct Problems<'a>(&'a mut Vec<String>);
+/// Problems found so far: the key and what is wrong.
+struct Problems(Vec<(String, String)>);
 
-impl Problems<'_> {
+impl Problems {
     fn tell(&mut self, key: &str, problem: impl std::fmt::Display) {
-        self.0.push(format!("`{key}`: {problem}"));
+        self.0.push((key.to_owned(), problem.to_string()));
     }
 
     /// The value, or the problem told.
@@ -28,9 +28,14 @@ impl Problems<'_> {
     }
 }
 
-/// Checks everything; `None` if something has no usable value.
-pub(super) fn check(settings: Settings, around: &Surroundings, problems: &mut Vec<String>) -> Option<Config> {
-    let problems = &mut Problems(problems);
+/// Checks everything, and tells what is wrong: the key and a sentence.
+pub(super) fn check(settings: Settings, around: &Surroundings) -> (Option<Config>, Vec<(String, String)>) {
+    let mut problems = Problems(Vec::new());
+    let config = config(settings, around, &mut problems);
+    (config, problems.0)
+}
+
+fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) -> Option<Config> {
     let name = server_name(&settings.name, around, problems);
     let data_dir = data_dir(&settings, around, problems);
     let listen = listen(&settings, problems);
@@ -54,7 +59,7 @@ pub(super) fn check(settings: Settings, around: &Surroundings, problems: &mut Ve
     })
 }
 
-fn server_name(name: &str, around: &Surroundings, problems: &mut Problems<'_>) -> Option<String> {
+fn server_name(name: &str, around: &Surroundings, problems: &mut Problems) -> Option<String> {
     match name {
         "" => Some(name_from_host(&around.host)),
         name if is_name(name) => Some(name.to_owned()),
@@ -66,7 +71,7 @@ fn server_name(name: &str, around: &Surroundings, problems: &mut Problems<'_>) -
 }
 
 /// The directory is named by the name that was *set*, so that a new host name does not lose the data.
-fn data_dir(settings: &Settings, around: &Surroundings, problems: &mut Problems<'_>) -> Option<PathBuf> {
+fn data_dir(settings: &Settings, around: &Surroundings, problems: &mut Problems) -> Option<PathBuf> {
     if !settings.data_dir.is_empty() {
         return Some(PathBuf::from(&settings.data_dir));
     }
@@ -78,7 +83,7 @@ fn data_dir(settings: &Settings, around: &Surroundings, problems: &mut Problems<
     Some(user.join("muster").join("servers").join(name))
 }
 
-fn listen(settings: &Settings, problems: &mut Problems<'_>) -> Option<Listen> {
+fn listen(settings: &Settings, problems: &mut Problems) -> Option<Listen> {
     if settings.listen.is_empty() {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, settings.port));
@@ -98,7 +103,7 @@ fn listen(settings: &Settings, problems: &mut Problems<'_>) -> Option<Listen> {
 
 /// The outer `None` is a problem, the inner one is no public address.
 #[expect(clippy::option_option, reason = "the two are different things")]
-fn public_url(text: &str, problems: &mut Problems<'_>) -> Option<Option<Url>> {
+fn public_url(text: &str, problems: &mut Problems) -> Option<Option<Url>> {
     if text.is_empty() {
         return Some(None);
     }
@@ -113,7 +118,7 @@ fn public_url(text: &str, problems: &mut Problems<'_>) -> Option<Option<Url>> {
     }
 }
 
-fn database(settings: &DatabaseSettings, data_dir: &Path, problems: &mut Problems<'_>) -> Option<DatabaseConfig> {
+fn database(settings: &DatabaseSettings, data_dir: &Path, problems: &mut Problems) -> Option<DatabaseConfig> {
     if !(1..=64).contains(&settings.readers) {
         problems.tell("database.readers", "must be 1 to 64");
     }
@@ -141,16 +146,19 @@ fn database_url(text: &str, data_dir: &Path) -> Result<DatabaseConfig, String> {
     }
     let url = Url::parse(text).map_err(|_| "must be postgres://user:password@host/database or sqlite:/path/to/file".to_owned())?;
     match url.scheme() {
-        "postgres" | "postgresql" if url.path().len() > 1 => Ok(DatabaseConfig { engine: Engine::Postgres, ..DatabaseConfig::postgres(text) }),
+        "postgres" | "postgresql" if url.path().len() > 1 => {
+            Ok(DatabaseConfig { engine: Engine::Postgres, ..DatabaseConfig::postgres(text) })
+        }
         "postgres" | "postgresql" => Err("names no database; write postgres://user:password@host/database".to_owned()),
         other => Err(format!("{other}:// is not supported; use postgres:// or sqlite:")),
     }
 }
 
-fn limits(settings: &LimitSettings, problems: &mut Problems<'_>) -> Option<Limits> {
+fn limits(settings: &LimitSettings, problems: &mut Problems) -> Option<Limits> {
     const SMALLEST_BODY: usize = 64 << 10;
-    let max_body = size(&settings.max_body)
-        .and_then(|size| if size < SMALLEST_BODY { Err("must be at least 64 KiB: workers report in batches".to_owned()) } else { Ok(size) });
+    let max_body = size(&settings.max_body).and_then(|size| {
+        if size < SMALLEST_BODY { Err("must be at least 64 KiB: workers report in batches".to_owned()) } else { Ok(size) }
+    });
     let max_body = problems.take("limits.max_body", max_body);
     let request_timeout = problems.duration("limits.request_timeout", &settings.request_timeout);
     let shutdown_grace = problems.duration("limits.shutdown_grace", &settings.shutdown_grace);
@@ -165,7 +173,7 @@ fn limits(settings: &LimitSettings, problems: &mut Problems<'_>) -> Option<Limit
     })
 }
 
-fn leases(settings: &LeaseSettings, problems: &mut Problems<'_>) -> Option<Leases> {
+fn leases(settings: &LeaseSettings, problems: &mut Problems) -> Option<Leases> {
     let lease = problems.duration("leases.lease", &settings.lease);
     let wait = problems.duration("leases.wait", &settings.wait);
     let plain_lease = problems.duration("leases.plain_lease", &settings.plain_lease);
@@ -192,7 +200,7 @@ fn leases(settings: &LeaseSettings, problems: &mut Problems<'_>) -> Option<Lease
     Some(leases)
 }
 
-fn agents(settings: Vec<AgentSettings>, problems: &mut Problems<'_>) -> Vec<AgentConfig> {
+fn agents(settings: Vec<AgentSettings>, problems: &mut Problems) -> Vec<AgentConfig> {
     const BUILT_IN: [&str; 2] = ["coordinator", "monitor"];
     if settings.is_empty() {
         problems.tell("agents", "there must be at least one; leave [[agents]] out to have the default ones");
@@ -220,7 +228,7 @@ fn agents(settings: Vec<AgentSettings>, problems: &mut Problems<'_>) -> Vec<Agen
     agents
 }
 
-fn log(settings: LogSettings, problems: &mut Problems<'_>) -> Option<LogConfig> {
+fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {
     if let Err(error) = tracing_subscriber::EnvFilter::try_new(&settings.filter) {
         problems.tell("log.filter", format_args!("`{}` is no filter ({error}); write for example info or muster=debug", settings.filter));
     }

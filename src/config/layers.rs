@@ -8,7 +8,10 @@ use figment::{Error, Figment, Metadata, Profile, Provider};
 use std::path::Path;
 
 /// The embedded file.
-pub(super) const DEFAULT: &str = include_str!("../../config/server.toml");
+const DEFAULT: &str = include_str!("../../config/server.toml");
+
+/// What the embedded file is called as a source.
+const DEFAULT_NAME: &str = "the default";
 
 /// The keys of an agent; arrays have no default element to compare with.
 const AGENT_KEYS: [&str; 5] = ["name", "specialty", "instructions", "capability", "model"];
@@ -39,14 +42,30 @@ impl Provider for Given {
     }
 }
 
-/// Puts the layers on one another. The second value is what is wrong, a line each; the settings then have defaults in those places.
-pub(super) fn settings(layers: &Layers<'_>) -> (Option<Settings>, Vec<String>) {
+/// The layers on one another.
+pub(super) struct Layered {
+    /// What they say; where a value had a wrong type, the default. `None` if that did not help.
+    pub(super) settings: Option<Settings>,
+    /// What is wrong, a line each.
+    pub(super) problems: Vec<String>,
+    figment: Figment,
+}
+
+impl Layered {
+    /// Where the value of a key comes from, as a person would look for it; `None` for the default.
+    pub(super) fn source(&self, key: &str) -> Option<&str> {
+        let key = key.split('[').next().unwrap_or(key);
+        let metadata = self.figment.find_metadata(key)?;
+        (metadata.name != DEFAULT_NAME).then_some(&*metadata.name)
+    }
+}
+
+/// Puts the layers on one another.
+pub(super) fn layered(layers: &Layers<'_>) -> Layered {
     let mut problems = Vec::new();
     let defaults = Figment::from(Toml::string(DEFAULT));
-    let known = match dict_of(&defaults) {
-        Ok(known) => known,
-        Err(error) => return (None, vec![describe(&error)]),
-    };
+    let known = defaults.extract::<Dict>().unwrap_or_default();
+    let defaults = Figment::from(Given { source: DEFAULT_NAME.to_owned(), dict: known.clone() });
     let mut figment = defaults.clone();
     if let Some((path, text)) = layers.file {
         match file_layer(path, text, &known, &mut problems) {
@@ -60,7 +79,8 @@ pub(super) fn settings(layers: &Layers<'_>) -> (Option<Settings>, Vec<String>) {
     for (option, key, value) in &layers.flags {
         figment = figment.merge(Given { source: format!("the option {option}"), dict: nested(key, value.clone()) });
     }
-    (extract(figment, &defaults, &mut problems), problems)
+    let settings = extract(figment.clone(), &defaults, &mut problems);
+    Layered { settings, problems, figment }
 }
 
 /// Reads the settings. Each value of a wrong type is told, and replaced by its default to find the next one.
@@ -78,18 +98,14 @@ fn extract(mut figment: Figment, defaults: &Figment, problems: &mut Vec<String>)
             _ => error.path.join("."),
         };
         let Ok(default) = defaults.find_value(&key) else { return None };
-        figment = figment.merge(Given { source: "the default".to_owned(), dict: nested(&key, default) });
+        figment = figment.merge(Given { source: DEFAULT_NAME.to_owned(), dict: nested(&key, default) });
     }
     None
 }
 
-fn dict_of(figment: &Figment) -> figment::Result<Dict> {
-    figment.extract::<Dict>()
-}
-
 fn file_layer(path: &Path, text: &str, known: &Dict, problems: &mut Vec<String>) -> Result<Given, String> {
     let shown = path.display();
-    let data = Toml::string(text).data().map_err(|error| format!("{shown} is not TOML: {}", one_line(&error.to_string())))?;
+    let data = Toml::string(text).data().map_err(|error| format!("{shown} is not TOML: {}", without_excerpt(&error.to_string())))?;
     let dict = data.into_iter().next().map(|(_, dict)| dict).unwrap_or_default();
     unknown_keys(&dict, known, "", &mut |key, expected| {
         problems.push(format!("unknown key `{key}` in {shown}; known here: {}", expected.join(", ")));
@@ -117,7 +133,7 @@ fn unknown_keys(dict: &Dict, known: &Dict, under: &str, tell: &mut impl FnMut(&s
 }
 
 /// The environment variable of a key.
-pub(super) fn env_name(key: &str) -> String {
+fn env_name(key: &str) -> String {
     match key {
         "log.filter" => "MUSTER_LOG".to_owned(),
         key => format!("MUSTER_{}", key.replace('.', "_").to_uppercase()),
@@ -145,7 +161,7 @@ fn env_value(text: &str, default: &Value, structured: bool) -> Value {
 }
 
 /// The items of a list that is separated by commas.
-pub(super) fn list(text: &str) -> Vec<String> {
+fn list(text: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
@@ -186,6 +202,12 @@ fn plain(expected: &str) -> &str {
         "a sequence" => "a list",
         other => other,
     }
+}
+
+/// The message without the lines that show the file: there may be a password in them.
+fn without_excerpt(message: &str) -> String {
+    let lines: Vec<_> = message.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|')).collect();
+    lines.join(": ")
 }
 
 fn one_line(text: &str) -> String {

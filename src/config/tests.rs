@@ -83,7 +83,18 @@ fn all_problems_are_told_at_once_and_each_names_its_source() {
     "#;
     let env = [("MUSTER_PORT", "high"), ("MUSTER_LOG_FORMAT", "xml")];
     let problems = load(file, &env, ServeArgs { public_url: Some("muster".to_owned()), ..ServeArgs::default() }).unwrap_err();
-    insta::assert_snapshot!(problems.join("\n"), @"");
+    insta::assert_snapshot!(problems.join("\n"), @r#"
+    unknown key `agents[0].speciality` in FILE; known here: name, specialty, instructions, capability, model
+    unknown key `leases.lease_ms` in FILE; known here: lease, lost_after, offline_after, plain_lease, reservation, wait
+    unknown key `prot` in FILE; known here: agents, data_dir, database, insecure, leases, limits, listen, log, name, port, public_url
+    `limits.max_requests` in FILE is string "many", but must be a whole number from 0 on
+    `port` in the environment variable MUSTER_PORT is string "high", but must be a number from 0 to 65535
+    `listen` in FILE: `127.0.0.1` has no port; write 127.0.0.1:5001
+    `public_url` in the option --public-url: must be an http or https address without user and password, such as https://muster.example.com
+    `leases.wait` in FILE: 20s is more than a third of leases.lease (45s)
+    `agents[0].name` in FILE: `coordinator` is taken; choose another
+    `log.format` in the environment variable MUSTER_LOG_FORMAT: `xml` is unknown; use human or json
+    "#);
 }
 
 #[test]
@@ -111,7 +122,7 @@ fn a_wrong_database_address_is_told_without_its_password(#[case] url: &str, #[ca
     let args = ServeArgs { database_url: Some(url.to_owned()), ..ServeArgs::default() };
     let ConfigError(problems) = Config::load(&args, &around(&[])).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:?}");
-    assert!(problems[0].starts_with("`database.url`: ") && problems[0].contains(expected), "{}", problems[0]);
+    assert!(problems[0].starts_with("`database.url` in the option --database-url: ") && problems[0].contains(expected), "{}", problems[0]);
     assert!(!problems[0].contains("hunter2"));
 }
 
