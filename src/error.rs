@@ -191,7 +191,7 @@ impl From<StoreError> for ApiError {
             },
             StoreError::Unavailable(reason) => Self::StorageUnavailable(reason),
             StoreError::Closed => Self::StorageUnavailable("the server is stopping".to_owned()),
-            error => Self::internal(error),
+            StoreError::Database(error) => Self::internal(error),
         }
     }
 }

@@ -50,7 +50,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
         data_dir: data_dir?,
         public_url: public_url?,
         insecure: settings.insecure,
-        listen: listen?,
+        listen,
         database: database?,
         limits: limits?,
         leases: leases?,
@@ -83,11 +83,11 @@ fn data_dir(settings: &Settings, around: &Surroundings, problems: &mut Problems)
     Some(user.join("muster").join("servers").join(name))
 }
 
-fn listen(settings: &Settings, problems: &mut Problems) -> Option<Listen> {
+fn listen(settings: &Settings, problems: &mut Problems) -> Listen {
     if settings.listen.is_empty() {
         let v4 = SocketAddr::from((Ipv4Addr::LOCALHOST, settings.port));
         let v6 = SocketAddr::from((Ipv6Addr::LOCALHOST, settings.port));
-        return Some(Listen { addresses: vec![v4, v6], is_default: true });
+        return Listen { addresses: vec![v4, v6], is_default: true };
     }
     let mut addresses = Vec::new();
     for text in &settings.listen {
@@ -98,7 +98,7 @@ fn listen(settings: &Settings, problems: &mut Problems) -> Option<Listen> {
             address => addresses.extend(address),
         }
     }
-    Some(Listen { addresses, is_default: false })
+    Listen { addresses, is_default: false }
 }
 
 /// The outer `None` is a problem, the inner one is no public address.

@@ -18,7 +18,9 @@ fn in_value(value: &Value, path: &mut String) -> bool {
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().enumerate().any(|(i, item)| {
             path.truncate(length);
-            path.push_str(&format!("[{i}]"));
+            *path += "[";
+            *path += &i.to_string();
+            *path += "]";
             in_value(item, path)
         }),
         Value::Object(map) => map.iter().any(|(key, item)| {
