@@ -59,70 +59,64 @@ impl Listen {
     }
 }
 
-/// Which database engine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Engine {
-    /// Embedded, in one file.
-    Sqlite,
-    /// A PostgreSQL server.
-    Postgres,
-}
-
-impl Engine {
-    /// The word as `/v1/opencode/status` shows it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sqlite => "sqlite",
-            Self::Postgres => "postgres",
-        }
-    }
-}
-
 /// The database. Its `Debug` and `Display` hide the password.
 #[derive(Clone)]
 pub struct DatabaseConfig {
-    /// Which engine.
-    pub engine: Engine,
-    url: SecretString,
+    place: Place,
     /// Connections that read at the same time.
     pub readers: u32,
     /// How many writes may wait.
     pub queue: usize,
 }
 
+#[derive(Clone)]
+enum Place {
+    Sqlite(PathBuf),
+    Postgres(SecretString),
+}
+
 impl DatabaseConfig {
     /// The embedded database in a file, with default sizes.
     #[must_use]
-    pub fn sqlite(file: &Path) -> Self {
-        Self { engine: Engine::Sqlite, url: format!("sqlite:{}", file.display()).into(), readers: 4, queue: 10_000 }
+    pub fn sqlite(file: PathBuf) -> Self {
+        Self { place: Place::Sqlite(file), readers: 4, queue: 10_000 }
     }
 
     /// A PostgreSQL database by its URL, with default sizes.
     #[must_use]
     pub fn postgres(url: &str) -> Self {
-        Self { engine: Engine::Postgres, url: url.into(), readers: 4, queue: 10_000 }
+        Self { place: Place::Postgres(url.into()), readers: 4, queue: 10_000 }
     }
 
     /// The address with its password, for the driver only.
     #[must_use]
-    pub fn url(&self) -> &str {
-        self.url.expose_secret()
+    pub fn url(&self) -> String {
+        match &self.place {
+            // What would be read as the end of the path, or as an escape, is escaped.
+            Place::Sqlite(file) => {
+                let file = file.to_string_lossy();
+                let file = file.replace('%', "%25").replace('?', "%3F").replace('#', "%23").replace(' ', "%20");
+                format!("sqlite://{file}")
+            }
+            Place::Postgres(url) => url.expose_secret().to_owned(),
+        }
     }
 
     /// The file of the embedded database.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        let path = self.url().strip_prefix("sqlite:")?;
-        Some(Path::new(path))
+        match &self.place {
+            Place::Sqlite(file) => Some(file),
+            Place::Postgres(_) => None,
+        }
     }
 }
 
 impl fmt::Display for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.file() {
-            Some(file) => write!(f, "SQLite, {}", file.display()),
-            None => match Url::parse(self.url()) {
+        match &self.place {
+            Place::Sqlite(file) => write!(f, "SQLite, {}", file.display()),
+            Place::Postgres(url) => match Url::parse(url.expose_secret()) {
                 Ok(url) => write!(f, "PostgreSQL, {}{}", url.host_str().unwrap_or("local socket"), url.path()),
                 Err(_) => f.write_str("PostgreSQL"),
             },
@@ -133,10 +127,10 @@ impl fmt::Display for DatabaseConfig {
 impl fmt::Debug for DatabaseConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DatabaseConfig")
-            .field("url", &format_args!("{self}"))
+            .field("place", &format_args!("{self}"))
             .field("readers", &self.readers)
             .field("queue", &self.queue)
-            .finish_non_exhaustive()
+            .finish()
     }
 }
 

@@ -12,15 +12,15 @@ pub mod metric {
     /// Requests answered, by `method`, `route`, `status`.
     pub const HTTP_REQUESTS: &str = "muster_http_requests_total";
     /// How long answers took to begin, in seconds, by `method`, `route`.
-    pub const HTTP_DURATION: &str = "muster_http_request_duration_seconds";
+    pub const HTTP_SECONDS: &str = "muster_http_request_seconds";
     /// Requests that are being answered.
     pub const HTTP_IN_FLIGHT: &str = "muster_http_requests_in_flight";
     /// Batches of writes, by `outcome`.
     pub const STORE_BATCHES: &str = "muster_store_batches_total";
     /// Writes in a batch.
     pub const STORE_BATCH_WRITES: &str = "muster_store_batch_writes";
-    /// How long a batch took, in seconds.
-    pub const STORE_BATCH_DURATION: &str = "muster_store_batch_duration_seconds";
+    /// From a write's queueing to its commit, in seconds, by `write`.
+    pub const STORE_WRITE_SECONDS: &str = "muster_store_write_seconds";
     /// Writes that wait.
     pub const STORE_QUEUE: &str = "muster_store_queue_length";
     /// Writes that were turned away because the queue was full.
@@ -36,7 +36,7 @@ pub mod metric {
     /// Runs of background duties, by `duty` and `outcome`.
     pub const BACKGROUND_RUNS: &str = "muster_background_runs_total";
     /// How long a run of a background duty took, in seconds, by `duty`.
-    pub const BACKGROUND_DURATION: &str = "muster_background_duration_seconds";
+    pub const BACKGROUND_SECONDS: &str = "muster_background_seconds";
 }
 
 /// Upper bounds of the histograms of durations, in seconds: from a local read to a long poll.
@@ -93,11 +93,11 @@ pub fn metrics() -> Result<PrometheusHandle, TelemetryError> {
 
 fn describe() {
     describe_counter!(metric::HTTP_REQUESTS, "Requests answered");
-    describe_histogram!(metric::HTTP_DURATION, Unit::Seconds, "How long answers took to begin");
+    describe_histogram!(metric::HTTP_SECONDS, Unit::Seconds, "How long answers took to begin");
     describe_gauge!(metric::HTTP_IN_FLIGHT, "Requests that are being answered");
     describe_counter!(metric::STORE_BATCHES, "Batches of writes");
     describe_histogram!(metric::STORE_BATCH_WRITES, "Writes in a batch");
-    describe_histogram!(metric::STORE_BATCH_DURATION, Unit::Seconds, "How long a batch of writes took");
+    describe_histogram!(metric::STORE_WRITE_SECONDS, Unit::Seconds, "From a write's queueing to its commit");
     describe_gauge!(metric::STORE_QUEUE, "Writes that wait");
     describe_counter!(metric::STORE_REFUSALS, "Writes turned away because the queue was full");
     describe_counter!(metric::TASKS_SUBMITTED, "Tasks submitted");
@@ -105,7 +105,7 @@ fn describe() {
     describe_counter!(metric::STREAM_ENTRIES, "Entries of task streams accepted");
     describe_counter!(metric::EVENTS, "Events written");
     describe_counter!(metric::BACKGROUND_RUNS, "Runs of background duties");
-    describe_histogram!(metric::BACKGROUND_DURATION, Unit::Seconds, "How long a run of a background duty took");
+    describe_histogram!(metric::BACKGROUND_SECONDS, Unit::Seconds, "How long a run of a background duty took");
 }
 
 #[cfg(test)]

@@ -134,14 +134,12 @@ mod tests {
     use axum::http::HeaderValue;
     use muster_protocol::ids::TokenId;
     use muster_protocol::token::Scope;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
     use uuid::Uuid;
 
     const NOW: Timestamp = Timestamp(1_000);
 
     fn secret() -> Secret {
-        Secret::generate(Scope::Viewer, &mut StdRng::seed_from_u64(1))
+        Secret::new(Scope::Viewer, [1; 32])
     }
 
     fn stored(change: impl FnOnce(&mut Token)) -> StoredToken {

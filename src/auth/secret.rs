@@ -1,7 +1,6 @@
 //! The text of a token: `muster_<scope>_<43 letters and digits>`, 256 bits, recognisable when it leaks. The store knows its hash only.
 
 use muster_protocol::token::Scope;
-use rand::{CryptoRng, RngExt};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 use std::fmt;
@@ -17,10 +16,10 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub struct Secret(SecretString);
 
 impl Secret {
-    /// A new one.
-    pub fn generate(scope: Scope, random: &mut impl CryptoRng) -> Self {
-        let letters: String = (0..RANDOM_LENGTH).map(|_| char::from(ALPHABET[random.random_range(0..ALPHABET.len())])).collect();
-        Self(format!("{PREFIX}{}_{letters}", scope.as_str()).into())
+    /// A new one, of random bytes.
+    #[must_use]
+    pub fn new(scope: Scope, random: [u8; 32]) -> Self {
+        Self(format!("{PREFIX}{}_{}", scope.as_str(), letters_of(random)).into())
     }
 
     /// One that somebody sent; `None` if it has not the form of a token.
@@ -42,6 +41,20 @@ impl Secret {
     pub fn hash(&self) -> TokenHash {
         TokenHash(Sha256::digest(self.expose().as_bytes()).into())
     }
+}
+
+/// The bytes as a number with 62 digits.
+fn letters_of(mut bytes: [u8; 32]) -> String {
+    let mut next = || {
+        let mut rest = 0;
+        for byte in &mut bytes {
+            let value = rest << 8 | usize::from(*byte);
+            *byte = u8::try_from(value / ALPHABET.len()).unwrap_or(u8::MAX);
+            rest = value % ALPHABET.len();
+        }
+        char::from(ALPHABET[rest])
+    };
+    (0..RANDOM_LENGTH).map(|_| next()).collect()
 }
 
 fn is_random_part(letters: &str) -> bool {
@@ -105,19 +118,27 @@ impl fmt::Debug for TokenHash {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand::SeedableRng;
-    use rand::rngs::StdRng;
 
     #[test]
     fn a_generated_token_is_recognised_and_hashed_the_same_way() {
-        let secret = Secret::generate(Scope::Worker, &mut StdRng::seed_from_u64(1));
+        let secret = Secret::new(Scope::Worker, [1; 32]);
         assert!(secret.expose().starts_with("muster_worker_"));
         assert_eq!(secret.expose().len(), "muster_worker_".len() + RANDOM_LENGTH);
         let sent = Secret::parse(secret.expose()).unwrap();
         assert_eq!(sent.hash(), secret.hash());
         assert_eq!(TokenHash::from_hex(&secret.hash().to_hex()), Some(secret.hash()));
-        let other = Secret::generate(Scope::Worker, &mut StdRng::seed_from_u64(2));
+        let other = Secret::new(Scope::Worker, [2; 32]);
         assert_ne!(other.hash(), secret.hash());
+    }
+
+    #[test]
+    fn all_bits_are_in_the_letters() {
+        assert_eq!(letters_of([0; 32]), "0".repeat(43));
+        let most = letters_of([255; 32]);
+        assert_ne!(&most[42..], "0");
+        let mut other = [255; 32];
+        other[0] = 254;
+        assert_ne!(letters_of(other), most);
     }
 
     #[test]
@@ -132,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_token_never_prints_itself() {
-        let secret = Secret::generate(Scope::Admin, &mut StdRng::seed_from_u64(1));
+        let secret = Secret::new(Scope::Admin, [1; 32]);
         assert!(!format!("{secret:?} {:?}", secret.hash()).contains(&secret.expose()[20..]));
         let line = format!("curl -H 'Authorization: Bearer {}' http://x", secret.expose());
         assert_eq!(without_tokens(&line), "curl -H 'Authorization: Bearer muster_admin_***' http://x");

@@ -2,7 +2,7 @@
 
 use super::settings::{AgentSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, Settings};
 use super::values::{duration, is_name, listen_address, name_from_host, size};
-use super::{AgentConfig, Config, DatabaseConfig, Engine, Leases, Limits, Listen, LogConfig, LogFormat, Surroundings};
+use super::{AgentConfig, Config, DatabaseConfig, Leases, Limits, Listen, LogConfig, LogFormat, Surroundings};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -73,7 +73,7 @@ fn server_name(name: &str, around: &Surroundings, problems: &mut Problems) -> Op
 /// The directory is named by the name that was *set*, so that a new host name does not lose the data.
 fn data_dir(settings: &Settings, around: &Surroundings, problems: &mut Problems) -> Option<PathBuf> {
     if !settings.data_dir.is_empty() {
-        return Some(PathBuf::from(&settings.data_dir));
+        return Some(absolute(&settings.data_dir));
     }
     let Some(user) = &around.user_data_dir else {
         problems.tell("data_dir", "this user has no data directory (is HOME set?); give one with --data-dir");
@@ -81,6 +81,11 @@ fn data_dir(settings: &Settings, around: &Surroundings, problems: &mut Problems)
     };
     let name = if settings.name.is_empty() { "default" } else { &settings.name };
     Some(user.join("muster").join("servers").join(name))
+}
+
+/// Also a relative path stays the same wherever the process goes.
+fn absolute(path: &str) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| PathBuf::from(path))
 }
 
 fn listen(settings: &Settings, problems: &mut Problems) -> Listen {
@@ -134,21 +139,19 @@ fn database(settings: &DatabaseSettings, data_dir: &Path, problems: &mut Problem
 /// The messages never show the address: it may hold a password.
 fn database_url(text: &str, data_dir: &Path) -> Result<DatabaseConfig, String> {
     if text.is_empty() {
-        return Ok(DatabaseConfig::sqlite(&data_dir.join("muster.db")));
+        return Ok(DatabaseConfig::sqlite(data_dir.join("muster.db")));
     }
     if let Some(rest) = text.strip_prefix("sqlite:") {
         let file = rest.strip_prefix("//").unwrap_or(rest);
         return match file {
             "" | ":memory:" | "/" => Err("names no file; write sqlite:/path/to/muster.db, or leave it empty".to_owned()),
             file if file.contains('?') => Err("options after `?` are not possible for SQLite; write sqlite:/path/to/muster.db".to_owned()),
-            file => Ok(DatabaseConfig::sqlite(Path::new(file))),
+            file => Ok(DatabaseConfig::sqlite(absolute(file))),
         };
     }
     let url = Url::parse(text).map_err(|_| "must be postgres://user:password@host/database or sqlite:/path/to/file".to_owned())?;
     match url.scheme() {
-        "postgres" | "postgresql" if url.path().len() > 1 => {
-            Ok(DatabaseConfig { engine: Engine::Postgres, ..DatabaseConfig::postgres(text) })
-        }
+        "postgres" | "postgresql" if url.path().len() > 1 => Ok(DatabaseConfig::postgres(text)),
         "postgres" | "postgresql" => Err("names no database; write postgres://user:password@host/database".to_owned()),
         other => Err(format!("{other}:// is not supported; use postgres:// or sqlite:")),
     }

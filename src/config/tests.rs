@@ -25,7 +25,7 @@ fn the_embedded_file_is_a_usable_configuration_with_the_documented_defaults() {
     assert_eq!(config.data_dir, Path::new("/home/u/.local/share/muster/servers/default"));
     assert_eq!(config.listen.addresses, ["127.0.0.1:5001".parse().unwrap(), "[::1]:5001".parse().unwrap()]);
     assert!(config.listen.is_default && config.listen.beyond_loopback().next().is_none());
-    assert_eq!(config.database.url(), "sqlite:/home/u/.local/share/muster/servers/default/muster.db");
+    assert_eq!(config.database.url(), "sqlite:///home/u/.local/share/muster/servers/default/muster.db");
     assert_eq!((config.leases.lease, config.leases.wait), (Duration::from_secs(45), Duration::from_secs(15)));
     assert_eq!(config.leases.plain_lease, Duration::from_mins(15));
     assert_eq!(config.limits.max_body, 16 << 20);
@@ -61,7 +61,7 @@ fn every_option_has_an_environment_variable() {
     let config = Config::load(&ServeArgs::default(), &around(&env)).unwrap();
     assert_eq!(config.listen.addresses, ["127.0.0.1:1".parse().unwrap(), "[::1]:2".parse().unwrap()]);
     assert!(!config.listen.is_default && config.insecure && config.log.http);
-    assert_eq!((config.database.engine, config.database.url()), (Engine::Postgres, "postgres://u:p@h/db"));
+    assert_eq!((config.database.file(), config.database.url().as_str()), (None, "postgres://u:p@h/db"));
     assert_eq!(config.leases.plain_lease, Duration::from_mins(20));
     assert_eq!(config.agents[0].name, "solo");
     assert_eq!(config.data_dir, Path::new("/d"));
@@ -131,4 +131,9 @@ fn the_password_of_the_database_is_never_printed() {
     let config = DatabaseConfig::postgres("postgres://user:hunter2@db.example.com:5432/muster");
     assert_eq!(config.to_string(), "PostgreSQL, db.example.com/muster");
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_file_with_special_characters_survives_as_an_address() {
+    assert_eq!(DatabaseConfig::sqlite("/a b/100%?#.db".into()).url(), "sqlite:///a%20b/100%25%3F%23.db");
 }
