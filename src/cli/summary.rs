@@ -1,0 +1,81 @@
+//! What is said of a task when it has ended.
+
+use super::render::{cost, count, counted, one_line, shell_word, took};
+use super::style::Style;
+use muster_protocol::stream::FileChange;
+use muster_protocol::task::{Task, TaskState};
+
+/// The lines that end a followed task: why it failed, what it took, how to go on.
+pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(Style, String)> {
+    let mut lines = Vec::new();
+    if let Some(error) = task.error.as_deref().filter(|_| task.state != TaskState::Completed) {
+        let code = task.error_code.as_deref().map_or(String::new(), |code| format!(" ({code})"));
+        lines.push((Style::Bad, format!("{}{code}: {}", task.state, one_line(error, 2_000))));
+    }
+    if task.state == TaskState::Canceled && task.confirmed == Some(false) {
+        lines.push((Style::Warn, "the worker has not confirmed that the run has ended".to_owned()));
+    }
+    if task.verified == Some(false) {
+        lines.push((Style::Warn, "the stored output is not byte for byte what the worker sent".to_owned()));
+    }
+    let mut facts = vec![format!("{} {}", task.state, task.id)];
+    facts.extend(worker.map(|worker| format!("on {worker}")));
+    if let Some(usage) = task.usage {
+        facts.push(format!(
+            "{} tokens in, {} out",
+            count(usage.input + usage.cache_read + usage.cache_write),
+            count(usage.output + usage.reasoning)
+        ));
+        facts.push(cost(usage.cost));
+    }
+    facts.extend(task.completed_at.map(|end| took(end.since(task.started_at.unwrap_or(task.created_at)))));
+    facts.extend(changes(&task.changes));
+    lines.push((Style::of_word(task.state.as_str()), facts.join(" · ")));
+    if task.session_id.is_some() {
+        let context = shell_word(task.context_id.as_str());
+        lines.push((Style::Dim, format!("continue with: {program} run --continue {context} \"..\"")));
+    }
+    lines
+}
+
+/// The changed files in a few words; none if there are none.
+pub(crate) fn changes(changes: &[FileChange]) -> Option<String> {
+    let (added, removed) = changes.iter().fold((0, 0), |(a, r), change| (a + change.additions, r + change.deletions));
+    (!changes.is_empty()).then(|| format!("{} changed, +{} -{}", counted(changes.len(), "file"), count(added), count(removed)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lines;
+    use crate::cli::task::tests::example;
+    use muster_protocol::ids::SessionId;
+    use muster_protocol::task::TaskState;
+
+    fn text(task: &muster_protocol::task::Task) -> String {
+        let lines: Vec<String> = lines(task, Some("build-box"), "muster").into_iter().map(|(_, line)| line).collect();
+        lines.join("\n")
+    }
+
+    #[test]
+    fn the_end_says_what_it_took_and_how_to_go_on() {
+        insta::assert_snapshot!(text(&example()), @"");
+    }
+
+    #[test]
+    fn a_failure_says_why_and_a_task_without_session_cannot_be_continued() {
+        let mut task = example();
+        task.state = TaskState::Failed;
+        task.error = Some("no such model:\nx/y".to_owned());
+        task.error_code = Some("unknown_model".to_owned());
+        (task.session_id, task.usage, task.changes) = (None, None, Vec::new());
+        insta::assert_snapshot!(text(&task), @"");
+    }
+
+    #[test]
+    fn a_context_is_quoted_for_the_shell() {
+        let mut task = example();
+        task.session_id = Some(SessionId::from("ses_1"));
+        task.context_id = "my$context".into();
+        assert!(text(&task).ends_with("run --continue 'my$context' \"..\""));
+    }
+}
