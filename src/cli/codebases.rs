@@ -80,6 +80,11 @@ mod tests {
         let gone = json!({"name": "old", "path": "/srv/old", "status": "offline", "git": {"head": "0123456789abcdef"}, "problem": "no such directory"});
         let codebases = [codebase(&json!({})), codebase(&gone)];
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&codebases, &console), @"");
+        insta::assert_snapshot!(render(&codebases, &console), @r"
+        NAME  WORKER     STATUS   BRANCH    PATH      ID
+        web   build-box  active   main*     /srv/web  cb_1
+        old   build-box  offline  01234567  /srv/old  cb_1
+        ! /srv/old: no such directory
+        ");
     }
 }

@@ -117,12 +117,17 @@ mod tests {
     #[test]
     fn a_page_of_events_is_a_table() {
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&[event()], &console, Timestamp(1_700_000_180_000)), @"");
+        insta::assert_snapshot!(render(&[event()], &console, Timestamp(1_700_000_180_000)), @r#"
+        N   WHEN       TYPE            SUBJECT         DATA
+        42  3 min ago  task.completed  tasks/0199aaaa  {"worker":"build-box"}
+        "#);
     }
 
     #[test]
     fn an_event_that_happens_is_a_line_with_the_time_of_day() {
-        insta::assert_snapshot!(line(&event(), false, None), @"");
+        insta::assert_snapshot!(line(&event(), false, None), @r#"
+        22:13:20Z     42 task.completed         tasks/0199aaaa {"worker":"build-box"}
+        "#);
         assert!(line(&event(), false, Some(50)).chars().count() <= 60);
     }
 }

@@ -76,6 +76,10 @@ mod tests {
             {"id": "b/small", "workers": ["box-1"]},
         ]});
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&serde_json::from_value(list).unwrap(), &console), @"");
+        insta::assert_snapshot!(render(&serde_json::from_value(list).unwrap(), &console), @r"
+        MODEL            CONTEXT  IN $/M  OUT $/M  ABILITIES        WORKERS
+        a/big (default)  200,000  3.00    15.00    reasoning tools  box-1 box-2
+        b/small                                                     box-1
+        ");
     }
 }

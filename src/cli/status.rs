@@ -55,6 +55,16 @@ mod tests {
             "events": 5_678, "uptime_s": 7_300,
         });
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&serde_json::from_value(status).unwrap(), &console), @"");
+        insta::assert_snapshot!(render(&serde_json::from_value(status).unwrap(), &console), @r"
+        1 worker is ready.
+        server     Server-A 0.1.0 (0199aaaa-0001-7000-8000-000000000001)
+        database   sqlite
+        up for     2 h
+        workers    1 active
+        codebases  3
+        models     12
+        tasks      1,234 completed, 2 running
+        events     5,678
+        ");
     }
 }

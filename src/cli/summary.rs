@@ -58,7 +58,10 @@ mod tests {
 
     #[test]
     fn the_end_says_what_it_took_and_how_to_go_on() {
-        insta::assert_snapshot!(text(&example()), @"");
+        insta::assert_snapshot!(text(&example()), @r#"
+        completed 0199aaaa-0001-7000-8000-00000000beef · on build-box · 1,200 tokens in, 400 out · $0.0123 · 8.5 s · 1 file changed, +10 -2
+        continue with: muster run --continue ctx-1 ".."
+        "#);
     }
 
     #[test]
@@ -68,7 +71,10 @@ mod tests {
         task.error = Some("no such model:\nx/y".to_owned());
         task.error_code = Some("unknown_model".to_owned());
         (task.session_id, task.usage, task.changes) = (None, None, Vec::new());
-        insta::assert_snapshot!(text(&task), @"");
+        insta::assert_snapshot!(text(&task), @r"
+        failed (unknown_model): no such model: x/y
+        failed 0199aaaa-0001-7000-8000-00000000beef · on build-box · 8.5 s
+        ");
     }
 
     #[test]

@@ -135,7 +135,27 @@ pub(crate) mod tests {
     #[test]
     fn a_task_shows_what_is_known_of_it() {
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&example(), &console, Timestamp(1_700_000_120_000)), @"");
+        insta::assert_snapshot!(render(&example(), &console, Timestamp(1_700_000_120_000)), @r"
+        task       0199aaaa-0001-7000-8000-00000000beef
+        title      Fix the tests
+        state      completed
+        submitted  2 min ago by local
+        took       8.5 s
+        target     codebase web
+        worker     w1
+        codebase   cb_1
+        mode       build
+        context    ctx-1
+        session    ses_1
+        usage      1,200 tokens in, 400 out, $0.0123
+        files      1 file changed, +10 -2
+
+        prompt
+        Fix the tests
+
+        result
+        All 12 pass now.
+        ");
     }
 
     #[test]

@@ -107,6 +107,10 @@ mod tests {
         names.workers.insert("w1".into(), "build-box".to_owned());
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
         let now = Timestamp(done.created_at.0 + 300_000);
-        insta::assert_snapshot!(render(&[waiting, done], &names, &console, now), @"");
+        insta::assert_snapshot!(render(&[waiting, done], &names, &console, now), @r"
+        ID            STATE      WORKER     CODEBASE  SUBMITTED  TOOK   TITLE
+        0000000000ff  submitted  -          -         5 min ago         Fix the tests
+        00000000beef  completed  build-box  cb_1      5 min ago  8.5 s  Fix the tests
+        ");
     }
 }

@@ -152,6 +152,11 @@ mod tests {
             token(3, json!({"revoked_at": at(1), "expires_at": at(900_000)})),
         ];
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&tokens, &console, at(120_000)), @"");
+        insta::assert_snapshot!(render(&tokens, &console, at(120_000)), @r"
+        ID                                    SCOPE     STATE    MADE       ENDS       NAME
+        0199aaaa-0001-7000-8000-000000000001  operator  active   2 min ago  never      ci
+        0199aaaa-0001-7000-8000-000000000002  operator  expired  2 min ago  1 min ago  ci
+        0199aaaa-0001-7000-8000-000000000003  operator  revoked  2 min ago  in 13 min  ci
+        ");
     }
 }

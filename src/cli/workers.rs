@@ -79,7 +79,11 @@ mod tests {
             "os": "linux", "arch": "x86_64", "opencode_version": "1.2.3", "alarm": "two machines use this id",
         }))
         .unwrap();
-        insta::assert_snapshot!(render(&[worker], &console(), Timestamp(at.0 + 180_000)), @"");
+        insta::assert_snapshot!(render(&[worker], &console(), Timestamp(at.0 + 180_000)), @r"
+        NAME       STATUS  TASKS  OPENCODE  MODELS  SYSTEM        LABELS             SEEN
+        build-box  active  1/4    1.2.3     0       linux/x86_64  gpu=none os=linux  3 min ago
+        ! build-box: two machines use this id
+        ");
     }
 
     #[test]

@@ -49,6 +49,7 @@ pub struct EventStream {
     /// Before the next connection.
     pause: Duration,
     first_pause: Duration,
+    silence: Duration,
     is_broken: bool,
     is_over: bool,
 }
@@ -63,6 +64,7 @@ impl EventStream {
             open: None,
             pause: FIRST_PAUSE,
             first_pause: FIRST_PAUSE,
+            silence: SILENCE,
             is_broken: false,
             is_over: false,
         }
@@ -145,7 +147,8 @@ impl EventStream {
         if !is_event_stream(&response) {
             return Err(ClientError::Malformed { server: self.client.server().to_owned(), reason: "it is no event stream".to_owned() });
         }
-        Ok(until_silent(response.bytes_stream().map(|chunk| chunk.map_err(|error| innermost(&error))).boxed()).eventsource().boxed())
+        let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| innermost(&error)));
+        Ok(until_silent(self.silence, body.boxed()).eventsource().boxed())
     }
 
     fn lost(&self, reason: String) -> ClientError {
@@ -158,14 +161,20 @@ fn is_event_stream(response: &Response) -> bool {
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
 
-/// Ends the body with an error when nothing, not even a comment, has come for [`SILENCE`].
-fn until_silent<T: Send + 'static>(body: BoxStream<'static, Result<T, String>>) -> BoxStream<'static, Result<T, String>> {
-    unfold(Some(body), |body| async move {
+/// Ends the body with an error when nothing, not even a comment, has come for so long.
+fn until_silent<T: Send + 'static>(
+    silence: Duration,
+    body: BoxStream<'static, Result<T, String>>,
+) -> BoxStream<'static, Result<T, String>> {
+    unfold(Some(body), move |body| async move {
         let mut body = body?;
-        match timeout(SILENCE, body.next()).await {
+        match timeout(silence, body.next()).await {
             Ok(chunk) => chunk.map(|chunk| (chunk, Some(body))),
-            Err(_) => Some((Err(format!("nothing heard for {} s", SILENCE.as_secs())), None)),
+            Err(_) => Some((Err(format!("nothing heard for {} s", silence.as_secs())), None)),
         }
     })
     .boxed()
 }
+
+#[cfg(test)]
+mod tests;
