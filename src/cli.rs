@@ -83,10 +83,13 @@ enum Command {
 
 /// Runs a command and prints what went wrong, in one line.
 pub(crate) async fn run(cli: Cli) -> Exit {
-    let mut console = Console::of_process();
+    run_on(cli, &mut Console::of_process()).await
+}
+
+async fn run_on(cli: Cli, console: &mut Console) -> Exit {
     let outcome = match cli.command {
         Command::Serve(args) => serve(args).await,
-        command => match Session::new(&cli.server, cli.token, cli.json, &mut console) {
+        command => match Session::new(&cli.server, cli.token, cli.json, console) {
             Ok(mut session) => dispatch(command, &mut session).await,
             Err(failure) => Err(failure),
         },
@@ -124,3 +127,6 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<Exit, F
         Command::Token(args) => token::run(args, session).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

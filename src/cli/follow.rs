@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use muster_protocol::client::{Client, ClientError, Incoming, StreamMessage};
 use muster_protocol::ids::TaskId;
 use muster_protocol::stream::{DONE_EVENT, StreamEntry};
-use muster_protocol::task::Task;
+use muster_protocol::task::{Task, TaskState};
 use serde_json::Value;
 use std::time::Duration;
 use tokio::time::{Instant, interval, interval_at, timeout};
@@ -171,6 +171,9 @@ impl Follower<'_> {
         } else {
             self.result(&task)?;
             let worker = self.worker_of(&task).await;
+            for (style, line) in summary::trouble(&task) {
+                self.screen.insist(style, &line)?;
+            }
             for (style, line) in summary::lines(&task, worker.as_deref(), &self.program) {
                 self.screen.note(style, &line)?;
             }
@@ -185,7 +188,9 @@ impl Follower<'_> {
     fn result(&mut self, task: &Task) -> Result<(), Failure> {
         let Some(result) = task.result.as_deref() else { return Ok(()) };
         if !self.screen.console.out.is_terminal {
-            self.screen.console.out.write(result)?;
+            // A program must not take a part for the whole.
+            let whole = if task.state == TaskState::Completed { result } else { "" };
+            self.screen.console.out.write(whole)?;
         } else if !self.screen.has_answer() {
             self.screen.show(&Piece::Answer(result.to_owned()))?;
         }

@@ -84,9 +84,11 @@ impl<'a> Screen<'a> {
 
     /// A line on standard error.
     pub(crate) fn note(&mut self, style: Style, line: &str) -> io::Result<()> {
-        if self.is_quiet {
-            return Ok(());
-        }
+        if self.is_quiet { Ok(()) } else { self.insist(style, line) }
+    }
+
+    /// A line on standard error of a quiet screen too.
+    pub(crate) fn insist(&mut self, style: Style, line: &str) -> io::Result<()> {
         self.end_line()?;
         self.console.note(style, line);
         Ok(())

@@ -5,8 +5,8 @@ use super::style::Style;
 use muster_protocol::stream::FileChange;
 use muster_protocol::task::{Task, TaskState};
 
-/// The lines that end a followed task: why it failed, what it took, how to go on.
-pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(Style, String)> {
+/// What is wrong with how it ended; nothing if nothing is.
+pub(crate) fn trouble(task: &Task) -> Vec<(Style, String)> {
     let mut lines = Vec::new();
     if let Some(error) = task.error.as_deref().filter(|_| task.state != TaskState::Completed) {
         let code = task.error_code.as_deref().map_or(String::new(), |code| format!(" ({code})"));
@@ -18,6 +18,11 @@ pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(St
     if task.verified == Some(false) {
         lines.push((Style::Warn, "the stored output is not byte for byte what the worker sent".to_owned()));
     }
+    lines
+}
+
+/// What it took, and how to go on.
+pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(Style, String)> {
     let mut facts = vec![format!("{} {}", task.state, task.id)];
     facts.extend(worker.map(|worker| format!("on {worker}")));
     if let Some(usage) = task.usage {
@@ -30,7 +35,7 @@ pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(St
     }
     facts.extend(task.completed_at.map(|end| took(end.since(task.started_at.unwrap_or(task.created_at)))));
     facts.extend(changes(&task.changes));
-    lines.push((Style::of_word(task.state.as_str()), facts.join(" · ")));
+    let mut lines = vec![(Style::of_word(task.state.as_str()), facts.join(" · "))];
     if task.session_id.is_some() {
         let context = shell_word(task.context_id.as_str());
         lines.push((Style::Dim, format!("continue with: {program} run --continue {context} \"..\"")));
@@ -46,14 +51,14 @@ pub(crate) fn changes(changes: &[FileChange]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::lines;
+    use super::{lines, trouble};
     use crate::cli::task::tests::example;
     use muster_protocol::ids::SessionId;
     use muster_protocol::task::TaskState;
 
     fn text(task: &muster_protocol::task::Task) -> String {
-        let lines: Vec<String> = lines(task, Some("build-box"), "muster").into_iter().map(|(_, line)| line).collect();
-        lines.join("\n")
+        let lines = [trouble(task), lines(task, Some("build-box"), "muster")].concat();
+        lines.into_iter().map(|(_, line)| line).collect::<Vec<_>>().join("\n")
     }
 
     #[test]
