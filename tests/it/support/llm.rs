@@ -1,4 +1,4 @@
-//! The fake language model: an OpenAI-compatible server whose answers its prompts choose (see `tests/support/fake_llm.py`).
+//! The fake language model: an `OpenAI`-compatible server whose answers its prompts choose (see `tests/support/fake_llm.py`).
 
 use super::wait::wait_for;
 use super::{Cx, Process};
