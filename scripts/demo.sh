@@ -18,7 +18,8 @@ finish() {
     local code=$?
     trap '' INT TERM
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
-        kill -TERM "${pids[i]}" 2>/dev/null && wait "${pids[i]}" 2>/dev/null || true
+        kill -TERM "${pids[i]}" 2>/dev/null || continue
+        wait "${pids[i]}" 2>/dev/null || true
     done
     if [ "$code" = 0 ]; then
         rm -rf "$dir"
