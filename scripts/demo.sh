@@ -80,8 +80,8 @@ muster workers
 muster codebases
 
 say '$ muster run "Hello from the other machine"'
-muster run "Hello from the other machine" | tee "$dir/answer"
-grep -q 'echo: Hello from the other machine' "$dir/answer"
+muster run "Hello from the other machine"
+muster tasks --json | grep -Eq '"result": ?"echo: Hello from the other machine"'
 
 say '$ muster run "!write hello.txt Hello" --codebase app'
 muster run "!write $dir/app/hello.txt Hello" --codebase app
