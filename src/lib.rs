@@ -1,13 +1,18 @@
 //! The Muster server and command line.
 
 pub mod api;
+pub mod app;
 pub mod auth;
+pub mod background;
 pub mod clock;
 pub mod config;
+pub mod dispatch;
 pub mod domain;
 pub mod error;
 pub mod events;
 pub mod lifecycle;
+pub mod presence;
 pub mod store;
 pub mod sync;
+pub mod tasks;
 pub mod telemetry;

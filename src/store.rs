@@ -16,6 +16,7 @@ pub mod stream;
 pub mod submit;
 pub mod tasks;
 pub mod tx;
+pub mod upkeep;
 pub mod workers;
 pub mod writer;
 
@@ -112,7 +113,18 @@ impl Store {
 
 /// Every statement of the store with its name, so that a test can prepare each on both databases. A spelling that is empty is not used there.
 pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
-    let files = [contexts::ALL, codebases::ALL, events::ALL, identity::ALL, stream::ALL, submit::ALL, tasks::ALL, tx::ALL, writer::ALL];
+    let files = [
+        contexts::ALL,
+        codebases::ALL,
+        events::ALL,
+        identity::ALL,
+        stream::ALL,
+        submit::ALL,
+        tasks::ALL,
+        tx::ALL,
+        upkeep::ALL,
+        writer::ALL,
+    ];
     let one = files.into_iter().flatten();
     one.chain(attempts::all()).chain(claim::all()).chain(workers::all()).copied()
 }
