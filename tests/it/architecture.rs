@@ -22,8 +22,12 @@ cases! {
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
 /// From the top down. A module uses what is in its own layer or below it.
-const LAYERS: [&[&str]; 4] =
-    [&["serve", "main", "router"], &["api", "a2a", "background"], &["agents", "network"], &["domain", "store", "events"]];
+const LAYERS: [&[&str]; 4] = [
+    &["serve", "main", "router"],
+    &["api", "a2a", "background"],
+    &["agents", "network", "tasks", "dispatch", "presence"],
+    &["domain", "store", "events"],
+];
 const SQLX: [&str; 3] = ["store.rs", "store/", "events/listen.rs"];
 const AXUM: [&str; 9] = ["api.rs", "api/", "a2a.rs", "a2a/", "auth.rs", "auth/", "error.rs", "router.rs", "serve.rs"];
 
