@@ -3,24 +3,12 @@
 use super::local::{self, Connection, NotLocal};
 use super::{Access, Principal, Secret, TokenHash};
 use crate::error::ApiError;
+use crate::store::tokens::StoredToken;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Uri};
-use muster_protocol::ids::PrincipalId;
 use muster_protocol::time::Timestamp;
-use muster_protocol::token::Token;
 use std::future::Future;
 use url::Url;
-
-/// A token as the store has it.
-#[derive(Debug, Clone)]
-pub struct StoredToken {
-    /// What everybody may see of it.
-    pub token: Token,
-    /// The hash of its text.
-    pub hash: TokenHash,
-    /// Whose it is.
-    pub principal: PrincipalId,
-}
 
 /// What of a request decides.
 #[derive(Debug, Clone, Copy)]
@@ -116,7 +104,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, ApiError> {
 
 fn holder(found: Option<StoredToken>, hash: TokenHash, now: Timestamp) -> Result<Principal, ApiError> {
     let refuse = |why: &str| Err(ApiError::Unauthenticated(format!("this token {why}; ask an admin of the server for a new one")));
-    let Some(StoredToken { token, principal, .. }) = found.filter(|stored| stored.hash == hash) else {
+    let Some(StoredToken { token, principal, .. }) = found.filter(|stored| TokenHash::from_hex(&stored.hash) == Some(hash)) else {
         return refuse("is not known here");
     };
     if token.revoked_at.is_some() {
@@ -132,8 +120,8 @@ fn holder(found: Option<StoredToken>, hash: TokenHash, now: Timestamp) -> Result
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use muster_protocol::ids::TokenId;
-    use muster_protocol::token::Scope;
+    use muster_protocol::ids::{PrincipalId, TokenId};
+    use muster_protocol::token::{Scope, Token};
     use uuid::Uuid;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -154,7 +142,8 @@ mod tests {
             revoked_at: None,
         };
         change(&mut token);
-        StoredToken { token, hash: secret().hash(), principal: PrincipalId(format!("token:{id}")) }
+        let principal = PrincipalId(format!("token:{id}"));
+        StoredToken { token, hash: secret().hash().to_hex(), principal, last_used_at: None }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
