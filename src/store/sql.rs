@@ -50,7 +50,6 @@ impl Sql {
     }
 
     /// A statement of it, ready for its values.
-    #[must_use]
     pub fn on(self, dialect: Dialect) -> Statement<'static> {
         sqlx::query(self.of(dialect))
     }

@@ -81,7 +81,9 @@ impl Write for AppendEntries {
         let next_seq = attempt.next_seq + new.len() as u64;
         if !new.is_empty() {
             let mut digest = attempt.digest;
-            new.iter().for_each(|entry| digest.add(entry));
+            for entry in new {
+                digest.add(entry);
+            }
             self.store(tx, number, new).await?;
             let count = COUNT_IN_ATTEMPT.on(tx.dialect()).bind(self.task.to_string()).bind(to_int(number)).bind(to_int(next_seq));
             tx.execute(count.bind(to_int(digest.bytes)).bind(digest.hash)).await?;
