@@ -10,6 +10,7 @@ pub mod error;
 pub mod events;
 pub mod lifecycle;
 pub mod router;
+pub mod serve;
 pub mod store;
 pub mod sync;
 pub mod telemetry;

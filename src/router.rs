@@ -12,7 +12,6 @@ use axum::Router;
 use utoipa_axum::routes;
 
 /// All routes.
-#[must_use]
 pub fn router(app: App) -> Router {
     let routes = Routes::new(app)
         // Operations

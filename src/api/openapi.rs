@@ -9,7 +9,7 @@ use std::sync::Arc;
 #[derive(Debug, Clone)]
 pub(crate) struct Document(pub(crate) Arc<str>);
 
-/// The OpenAPI 3.1 description of all routes.
+/// The `OpenAPI` description of all routes.
 #[utoipa::path(get, path = "/openapi.json", tag = "operations", responses((status = 200, content_type = "application/json")))]
 pub(crate) async fn document(Extension(Document(json)): Extension<Document>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], json.to_string())

@@ -19,6 +19,8 @@ pub struct Asked<'a> {
     pub connection: Option<&'a Connection>,
     /// The server's public address.
     pub public_url: Option<&'a Url>,
+    /// Whether `--insecure` was spelled out: then nobody needs a token.
+    pub insecure: bool,
     /// The address.
     pub uri: &'a Uri,
     /// The headers.
@@ -32,6 +34,8 @@ enum Claim {
     Anybody,
     /// The user of this machine.
     Local,
+    /// Whoever reaches an insecure server.
+    Anonymous,
     /// Somebody with a token.
     Holder(Secret),
 }
@@ -48,6 +52,7 @@ where
     let principal = match claim(asked)? {
         Claim::Anybody => return Ok(None),
         Claim::Local => Principal::local(),
+        Claim::Anonymous => Principal::anonymous(),
         Claim::Holder(secret) => {
             let hash = secret.hash();
             holder(find(hash).await?, hash, now)?
@@ -75,6 +80,8 @@ fn claim(asked: Asked<'_>) -> Result<Claim, ApiError> {
     }
     match local::check(asked.connection, asked.public_url.is_some(), asked.uri, asked.headers) {
         Ok(()) => Ok(Claim::Local),
+        // Not for web pages of other sites: their visitors did not ask for that.
+        Err(_) if asked.insecure && !local::is_from_another_site(asked.uri, asked.headers, asked.public_url) => Ok(Claim::Anonymous),
         Err(reason) => Err(ApiError::Unauthenticated(format!(
             "this needs a token, because {reason}; send it as `Authorization: Bearer muster_..` (an admin makes one with `muster token \
              create --scope {}` on the server's machine)",
@@ -154,7 +161,7 @@ mod tests {
     async fn ask(access: Access, pairs: &[(&'static str, &str)], token: Option<StoredToken>) -> Result<Option<Principal>, ApiError> {
         let connection = Connection { peer: ([127, 0, 0, 1], 4000).into(), listener: ([127, 0, 0, 1], 5001).into() };
         let (uri, headers) = (Uri::from_static("/"), headers(pairs));
-        let asked = Asked { access, connection: Some(&connection), public_url: None, uri: &uri, headers: &headers };
+        let asked = Asked { access, connection: Some(&connection), public_url: None, insecure: false, uri: &uri, headers: &headers };
         check(asked, NOW, |_| async { Ok(token) }).await
     }
 
@@ -176,6 +183,18 @@ mod tests {
         let refused = ask(Access::VIEWER, &elsewhere, None).await.unwrap_err();
         assert!(matches!(refused, ApiError::Unauthenticated(_)));
         assert!(refused.to_string().contains("muster token create --scope viewer"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn an_insecure_server_asks_nobody_but_pages_of_other_sites_for_a_token() {
+        let ask_insecure = async |pairs: &[(&'static str, &str)]| {
+            let (uri, headers) = (Uri::from_static("/"), headers(pairs));
+            let asked = Asked { access: Access::ADMIN, connection: None, public_url: None, insecure: true, uri: &uri, headers: &headers };
+            check(asked, NOW, |_| async { Ok(None) }).await
+        };
+        let principal = ask_insecure(&[("host", "example.com")]).await.unwrap().unwrap();
+        assert_eq!(principal, Principal::anonymous());
+        assert!(ask_insecure(&[("host", "example.com"), ("origin", "https://evil.example")]).await.is_err());
     }
 
     #[tokio::test]

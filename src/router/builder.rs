@@ -45,7 +45,6 @@ impl Routes {
     }
 
     /// The router with its stack, and the document at `/openapi.json`.
-    #[must_use]
     pub fn finish(self) -> Router {
         let (router, document) = self.router.split_for_parts();
         let json = document.to_json().unwrap_or_else(|error| {

@@ -106,6 +106,7 @@ fn keep(response: Response, place: OwnedSemaphorePermit) -> Response {
     Response::from_parts(parts, Body::from_stream(stream))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]
 fn contained(panic: Box<dyn Any + Send>) -> Response {
     ApiError::internal(format!("a handler panicked: {}", panic_message(panic.as_ref()))).into_response()
 }
@@ -125,6 +126,7 @@ pub(super) async fn guard(State((app, access)): State<(App, Access)>, mut reques
         access,
         connection: request.extensions().get::<ConnectInfo<Connection>>().map(|info| &info.0),
         public_url: app.config().public_url.as_ref(),
+        insecure: app.config().insecure,
         uri: request.uri(),
         headers: request.headers(),
     };
