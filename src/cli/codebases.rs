@@ -7,6 +7,7 @@ use super::session::Session;
 use super::table::{Table, dim, plain, state};
 use clap::Args;
 use muster_protocol::codebase::{Codebase, GitState};
+use muster_protocol::ids::WorkerId;
 
 /// Options of `muster codebases`.
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ fn render(codebases: &[Codebase], console: &Console) -> String {
     }
     let mut table = Table::new(&["NAME", "WORKER", "STATUS", "BRANCH", "~PATH", "ID"]);
     for codebase in codebases {
-        let worker = codebase.worker_name.as_deref().or(codebase.worker_id.as_ref().map(|id| id.as_str())).unwrap_or("-");
+        let worker = codebase.worker_name.as_deref().or(codebase.worker_id.as_ref().map(WorkerId::as_str)).unwrap_or("-");
         let branch = codebase.git.as_ref().map_or(String::new(), branch);
         table.row([
             plain(&codebase.name),
@@ -39,7 +40,7 @@ fn render(codebases: &[Codebase], console: &Console) -> String {
             state(codebase.status.as_str()),
             plain(branch),
             plain(&codebase.path),
-            dim(&codebase.id),
+            dim(codebase.id.as_str()),
         ]);
     }
     let mut lines = vec![table.render(&console.out)];

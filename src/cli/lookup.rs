@@ -4,7 +4,7 @@ use super::exit::Failure;
 use super::session::Session;
 use muster_protocol::client::Page;
 use muster_protocol::codebase::Codebase;
-use muster_protocol::ids::TaskId;
+use muster_protocol::ids::{TaskId, WorkerId};
 use muster_protocol::worker::Worker;
 use serde::Deserialize;
 
@@ -79,7 +79,7 @@ pub(crate) async fn codebase(session: &Session<'_>, typed: &str, worker: Option<
     if let Some(exact) = codebases.iter().find(|codebase| codebase.id.as_str() == typed) {
         return Ok(exact.id.to_string());
     }
-    let of_worker = |codebase: &&Codebase| worker.is_none() || codebase.worker_id.as_ref().map(|id| id.as_str()) == worker;
+    let of_worker = |codebase: &&Codebase| worker.is_none() || codebase.worker_id.as_ref().map(WorkerId::as_str) == worker;
     let mut named = codebases.iter().filter(|codebase| codebase.name == typed).filter(of_worker);
     match (named.next(), named.next()) {
         (Some(codebase), None) => Ok(codebase.id.to_string()),

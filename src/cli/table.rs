@@ -69,13 +69,13 @@ fn cell(style: Style, text: &str) -> Cell {
 }
 
 /// A cell without a style.
-pub(crate) fn plain(text: impl ToString) -> (Style, String) {
-    (Style::Plain, text.to_string())
+pub(crate) fn plain(text: impl Into<String>) -> (Style, String) {
+    (Style::Plain, text.into())
 }
 
 /// A cell for what matters less.
-pub(crate) fn dim(text: impl ToString) -> (Style, String) {
-    (Style::Dim, text.to_string())
+pub(crate) fn dim(text: impl Into<String>) -> (Style, String) {
+    (Style::Dim, text.into())
 }
 
 /// A cell that shows a state or status.

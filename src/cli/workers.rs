@@ -43,7 +43,7 @@ fn render(workers: &[Worker], console: &Console, now: Timestamp) -> String {
             state(worker.status.as_str()),
             plain(format!("{}/{}", worker.running, worker.slots)),
             plain(opencode),
-            plain(worker.models.len()),
+            plain(worker.models.len().to_string()),
             plain(system),
             plain(labels),
             dim(ago(worker.last_seen, now)),

@@ -13,7 +13,7 @@ const SILENCE: Duration = Duration::from_secs(45);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause that a server can ask for (`retry:`, `Retry-After`).
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// One message of an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
