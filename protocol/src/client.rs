@@ -5,6 +5,10 @@
 
 mod error;
 mod events;
+#[cfg(test)]
+mod script;
+#[cfg(test)]
+mod tests;
 
 pub use error::ClientError;
 pub use events::{EventStream, Incoming, StreamMessage};
