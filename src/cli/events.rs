@@ -49,7 +49,7 @@ fn render(events: &[Event], console: &Console, now: Timestamp) -> String {
     if events.is_empty() {
         return "No such event.".to_owned();
     }
-    let mut table = Table::new(&["N", "WHEN", "TYPE", "SUBJECT", "~DATA"]);
+    let mut table = Table::new(&["N", "WHEN", "TYPE", "~SUBJECT", "~DATA"]);
     for event in events {
         let (kind, style) = (&event.kind, style(&event.kind));
         let data = event.data.to_string();

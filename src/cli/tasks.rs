@@ -93,7 +93,7 @@ fn render(tasks: &[Task], names: &Names, console: &Console, now: Timestamp) -> S
     if tasks.is_empty() {
         return "No such task. Give one with: muster run \"..\"".to_owned();
     }
-    let mut table = Table::new(&["ID", "STATE", "WORKER", "CODEBASE", "SUBMITTED", "TOOK", "~TITLE"]);
+    let mut table = Table::new(&["ID", "STATE", "~WORKER", "~CODEBASE", "SUBMITTED", "TOOK", "~TITLE"]);
     for task in tasks {
         let worker = task.worker_id.as_ref().map(|id| names.workers.get(id).map_or(id.as_str(), String::as_str));
         let codebase = names.codebases.get(&task.codebase_id).map_or(task.codebase_id.as_str(), String::as_str);
