@@ -7,6 +7,7 @@ mod error;
 mod events;
 #[cfg(test)]
 mod script;
+mod sse;
 #[cfg(test)]
 mod tests;
 
