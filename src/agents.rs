@@ -156,8 +156,7 @@ impl App {
 
     /// Gives a message to a registered machine and waits for what its OpenCode says.
     async fn let_machine_answer(&self, who: &Principal, message: &Message, target: Target, agent: String) -> Result<Reply, ApiError> {
-        let wanted =
-            Wanted { prompt: message.prompt(), context_id: message.context_id.clone(), target: Some(target), ..Wanted::default() };
+        let wanted = Wanted { prompt: message.prompt(), context_id: message.context_id.clone(), target: Some(target), ..Wanted::default() };
         let task = self.submit(who, wanted, None).await?;
         let task = self.wait_for_end(task.id).await?;
         let text = match (&task.result, &task.error, task.state) {

@@ -12,4 +12,5 @@ mod secret;
 
 pub use access::Access;
 pub use principal::{LOCAL, Principal};
+pub(crate) use secret::without_tokens;
 pub use secret::{Secret, TokenHash};

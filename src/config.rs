@@ -27,7 +27,7 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The address under which others reach it, if a proxy or a network is in front.
     pub public_url: Option<Url>,
-    /// Whether it may listen beyond loopback without any token.
+    /// Whether nobody is asked for a token.
     pub insecure: bool,
     /// Where it listens.
     pub listen: Listen,

@@ -10,11 +10,13 @@ pub mod contexts;
 pub mod events;
 pub mod identity;
 mod open;
+pub mod probe;
 pub mod row;
 pub mod sql;
 pub mod stream;
 pub mod submit;
 pub mod tasks;
+pub mod tokens;
 pub mod tx;
 pub mod upkeep;
 pub mod workers;
@@ -121,6 +123,8 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         stream::ALL,
         submit::ALL,
         tasks::ALL,
+        probe::ALL,
+        tokens::ALL,
         tx::ALL,
         upkeep::ALL,
         writer::ALL,

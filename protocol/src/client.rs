@@ -5,6 +5,11 @@
 
 mod error;
 mod events;
+#[cfg(test)]
+mod script;
+mod sse;
+#[cfg(test)]
+mod tests;
 
 pub use error::ClientError;
 pub use events::{EventStream, Incoming, StreamMessage};

@@ -94,7 +94,8 @@ fn incoming(params: SendMessage) -> Result<Message, Refused> {
         return Err(refuse(rpc_code::INVALID_PARAMS, "params.message.parts: must not contain U+0000"));
     }
     if let Some(id) = message.context_id.as_ref().filter(|id| !muster_protocol::ids::is_acceptable_id(id.as_str())) {
-        let message = format!("params.message.contextId: `{}` must be printable ASCII without space or slash", crate::error::shown(id.as_str()));
+        let message =
+            format!("params.message.contextId: `{}` must be printable ASCII without space or slash", crate::error::shown(id.as_str()));
         return Err(refuse(rpc_code::INVALID_PARAMS, message));
     }
     Ok(message)
@@ -128,7 +129,9 @@ fn outgoing(reply: &Reply) -> Value {
 fn refused(error: ApiError) -> Refused {
     let body = error.body();
     let code = match &error {
-        ApiError::BadRequest(_) | ApiError::Invalid { .. } | ApiError::NotFound { .. } | ApiError::Conflict { .. } => rpc_code::INVALID_PARAMS,
+        ApiError::BadRequest(_) | ApiError::Invalid { .. } | ApiError::NotFound { .. } | ApiError::Conflict { .. } => {
+            rpc_code::INVALID_PARAMS
+        }
         _ => rpc_code::INTERNAL_ERROR,
     };
     if code == rpc_code::INTERNAL_ERROR {

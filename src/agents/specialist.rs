@@ -31,7 +31,8 @@ impl App {
             let target = Target { agent: Some(agent.name.clone()), ..Target::default() };
             return self.let_machine_answer(who, message, target, name).await;
         }
-        let text = format!("{name} ({}) has no machine with OpenCode to ask. What it can say by itself:\n{}", agent.specialty, describe(message));
+        let text =
+            format!("{name} ({}) has no machine with OpenCode to ask. What it can say by itself:\n{}", agent.specialty, describe(message));
         self.answered(who, message, name, text).await
     }
 }
@@ -47,7 +48,8 @@ fn describe(message: &Message) -> String {
         if let Ok(value) = serde_json::from_str::<Value>(text) {
             let _ = writeln!(said, "- it is JSON: {}", shape(&value));
         }
-        let numbers: Vec<f64> = text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter_map(|word| word.parse().ok()).collect();
+        let numbers: Vec<f64> =
+            text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter_map(|word| word.parse().ok()).collect();
         if numbers.len() > 1 {
             let _ = writeln!(said, "- {}", statistics(&numbers));
         }

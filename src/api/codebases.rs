@@ -37,11 +37,7 @@ pub struct CodebaseCreated {
 #[utoipa::path(post, path = "/v1/opencode/codebases", tag = "codebases", summary = "Register a codebase",
     description = "With worker_id it is that worker's, which may register itself later. Without, a task asks a worker that has the path.",
     request_body = CreateCodebase, responses((status = 200, body = CodebaseCreated), (status = 422, body = ErrorBody)))]
-pub async fn create(
-    State(app): State<App>,
-    who: Principal,
-    Json(body): Json<CreateCodebase>,
-) -> Result<Answer<CodebaseCreated>, ApiError> {
+pub async fn create(State(app): State<App>, who: Principal, Json(body): Json<CreateCodebase>) -> Result<Answer<CodebaseCreated>, ApiError> {
     check(&body)?;
     let Some(worker) = body.worker_id.clone() else {
         let task = app.submit(&who, search_for(body), None).await?;
@@ -141,7 +137,9 @@ pub async fn delete(State(app): State<App>, _who: Principal, PathId(id): PathId<
     match app.store.write(RemoveCodebase { id: id.clone(), now: app.now() }).await? {
         RemoveOutcome::Removed => Ok(Answer(Done { success: true, message: "removed; its directory is untouched".to_owned() })),
         RemoveOutcome::NotFound => Err(ApiError::not_found("codebase", &id)),
-        RemoveOutcome::IsGlobal => Err(ApiError::conflict(code::CONFLICT, "a worker's home directory stays; unregister the worker instead")),
+        RemoveOutcome::IsGlobal => {
+            Err(ApiError::conflict(code::CONFLICT, "a worker's home directory stays; unregister the worker instead"))
+        }
     }
 }
 

@@ -57,7 +57,8 @@ pub async fn list(
         return Err(ApiError::invalid("limit", format!("must be from 1 to {LARGEST_LIMIT}")));
     }
     let filter = EventFilter { after: after.unwrap_or(0), kind: query.kind, subject: query.subject, origin: query.origin, limit };
-    let wants_stream = headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/event-stream"));
+    let wants_stream =
+        headers.get(ACCEPT).and_then(|accept| accept.to_str().ok()).is_some_and(|accept| accept.contains("text/event-stream"));
     if !wants_stream {
         return Ok(Json(app.store.events(&filter).await?).into_response());
     }

@@ -13,7 +13,7 @@ const LARGEST_LIMIT: u32 = 1_000;
 
 /// Which page is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Page {
+pub(super) struct Page {
     /// At most so many items.
     pub limit: u32,
     /// Only after this place: priority and id.
@@ -25,7 +25,7 @@ impl Page {
     ///
     /// # Errors
     /// 422 with the field named.
-    pub fn of(limit: Option<u32>, cursor: Option<&str>) -> Result<Self, ApiError> {
+    pub(super) fn of(limit: Option<u32>, cursor: Option<&str>) -> Result<Self, ApiError> {
         let limit = limit.unwrap_or(DEFAULT_LIMIT);
         if !(1..=LARGEST_LIMIT).contains(&limit) {
             return Err(ApiError::invalid("limit", format!("must be from 1 to {LARGEST_LIMIT}")));
@@ -39,7 +39,7 @@ impl Page {
 }
 
 /// The answer: `items`, of which one more than the page holds were looked for, to know whether there is a next page.
-pub fn paged<T: Serialize>(mut items: Vec<T>, page: &Page, place: impl Fn(&T) -> (i64, TaskId)) -> Response {
+pub(super) fn paged<T: Serialize>(mut items: Vec<T>, page: &Page, place: impl Fn(&T) -> (i64, TaskId)) -> Response {
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = items.len() > limit;
     items.truncate(limit);

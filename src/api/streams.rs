@@ -30,12 +30,7 @@ const CHUNK: u32 = 256;
     params(("id" = TaskId, Path), ("after" = Option<u64>, Query, description = "Only entries after this task_seq"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The same, as browsers send it")),
     responses((status = 200, body = StreamEntry, content_type = "text/event-stream"), (status = 404, body = ErrorBody)))]
-pub async fn follow(
-    State(app): State<App>,
-    who: Principal,
-    PathId(id): PathId<TaskId>,
-    After(after): After,
-) -> Result<Response, ApiError> {
+pub async fn follow(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>, After(after): After) -> Result<Response, ApiError> {
     app.task_for(&who, id).await?;
     let entries = follow_entries(app.clone(), id, after.unwrap_or(0));
     let events = entries.map(|step| match step {
@@ -164,9 +159,7 @@ impl Follower {
         }
     }
 
-    async fn read(
-        &self,
-    ) -> Result<(Option<muster_protocol::task::TaskState>, Vec<StreamEntry>), crate::store::StoreError> {
+    async fn read(&self) -> Result<(Option<muster_protocol::task::TaskState>, Vec<StreamEntry>), crate::store::StoreError> {
         let state = self.app.store.task(self.task).await?.map(|record| record.task.state);
         let entries = self.app.store.entries(self.task, self.after, CHUNK).await?;
         Ok((state, entries))

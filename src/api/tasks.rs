@@ -5,7 +5,7 @@ use super::page::{Page, paged};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::store::claim::{Reserved, ReserveTask};
+use crate::store::claim::{ReserveTask, Reserved};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskFilter;
 use crate::tasks::{gap, stale};
@@ -17,7 +17,8 @@ use muster_protocol::error::ErrorBody;
 use muster_protocol::ids::{CodebaseId, ContextId, SessionId, TaskId, WorkerId};
 use muster_protocol::stream::{self, Appended, Entry, EntryKind, OutputLine};
 use muster_protocol::task::{
-    CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated, TaskStatus,
+    CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated,
+    TaskStatus,
 };
 use muster_protocol::worker::Done;
 use serde::Deserialize;

@@ -3,24 +3,12 @@
 use super::local::{self, Connection, NotLocal};
 use super::{Access, Principal, Secret, TokenHash};
 use crate::error::ApiError;
+use crate::store::tokens::StoredToken;
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Uri};
-use muster_protocol::ids::PrincipalId;
 use muster_protocol::time::Timestamp;
-use muster_protocol::token::Token;
 use std::future::Future;
 use url::Url;
-
-/// A token as the store has it.
-#[derive(Debug, Clone)]
-pub struct StoredToken {
-    /// What everybody may see of it.
-    pub token: Token,
-    /// The hash of its text.
-    pub hash: TokenHash,
-    /// Whose it is.
-    pub principal: PrincipalId,
-}
 
 /// What of a request decides.
 #[derive(Debug, Clone, Copy)]
@@ -31,6 +19,8 @@ pub struct Asked<'a> {
     pub connection: Option<&'a Connection>,
     /// The server's public address.
     pub public_url: Option<&'a Url>,
+    /// Whether `--insecure` was spelled out: then nobody needs a token.
+    pub insecure: bool,
     /// The address.
     pub uri: &'a Uri,
     /// The headers.
@@ -44,6 +34,8 @@ enum Claim {
     Anybody,
     /// The user of this machine.
     Local,
+    /// Whoever reaches an insecure server.
+    Anonymous,
     /// Somebody with a token.
     Holder(Secret),
 }
@@ -60,6 +52,7 @@ where
     let principal = match claim(asked)? {
         Claim::Anybody => return Ok(None),
         Claim::Local => Principal::local(),
+        Claim::Anonymous => Principal::anonymous(),
         Claim::Holder(secret) => {
             let hash = secret.hash();
             holder(find(hash).await?, hash, now)?
@@ -87,6 +80,8 @@ fn claim(asked: Asked<'_>) -> Result<Claim, ApiError> {
     }
     match local::check(asked.connection, asked.public_url.is_some(), asked.uri, asked.headers) {
         Ok(()) => Ok(Claim::Local),
+        // Not for web pages of other sites: their visitors did not ask for that.
+        Err(_) if asked.insecure && !local::is_from_another_site(asked.uri, asked.headers, asked.public_url) => Ok(Claim::Anonymous),
         Err(reason) => Err(ApiError::Unauthenticated(format!(
             "this needs a token, because {reason}; send it as `Authorization: Bearer muster_..` (an admin makes one with `muster token \
              create --scope {}` on the server's machine)",
@@ -116,7 +111,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, ApiError> {
 
 fn holder(found: Option<StoredToken>, hash: TokenHash, now: Timestamp) -> Result<Principal, ApiError> {
     let refuse = |why: &str| Err(ApiError::Unauthenticated(format!("this token {why}; ask an admin of the server for a new one")));
-    let Some(StoredToken { token, principal, .. }) = found.filter(|stored| stored.hash == hash) else {
+    let Some(StoredToken { token, principal, .. }) = found.filter(|stored| TokenHash::from_hex(&stored.hash) == Some(hash)) else {
         return refuse("is not known here");
     };
     if token.revoked_at.is_some() {
@@ -132,8 +127,8 @@ fn holder(found: Option<StoredToken>, hash: TokenHash, now: Timestamp) -> Result
 mod tests {
     use super::*;
     use axum::http::HeaderValue;
-    use muster_protocol::ids::TokenId;
-    use muster_protocol::token::Scope;
+    use muster_protocol::ids::{PrincipalId, TokenId};
+    use muster_protocol::token::{Scope, Token};
     use uuid::Uuid;
 
     const NOW: Timestamp = Timestamp(1_000);
@@ -154,7 +149,8 @@ mod tests {
             revoked_at: None,
         };
         change(&mut token);
-        StoredToken { token, hash: secret().hash(), principal: PrincipalId(format!("token:{id}")) }
+        let principal = PrincipalId(format!("token:{id}"));
+        StoredToken { token, hash: secret().hash().to_hex(), principal, last_used_at: None }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
@@ -165,7 +161,7 @@ mod tests {
     async fn ask(access: Access, pairs: &[(&'static str, &str)], token: Option<StoredToken>) -> Result<Option<Principal>, ApiError> {
         let connection = Connection { peer: ([127, 0, 0, 1], 4000).into(), listener: ([127, 0, 0, 1], 5001).into() };
         let (uri, headers) = (Uri::from_static("/"), headers(pairs));
-        let asked = Asked { access, connection: Some(&connection), public_url: None, uri: &uri, headers: &headers };
+        let asked = Asked { access, connection: Some(&connection), public_url: None, insecure: false, uri: &uri, headers: &headers };
         check(asked, NOW, |_| async { Ok(token) }).await
     }
 
@@ -187,6 +183,18 @@ mod tests {
         let refused = ask(Access::VIEWER, &elsewhere, None).await.unwrap_err();
         assert!(matches!(refused, ApiError::Unauthenticated(_)));
         assert!(refused.to_string().contains("muster token create --scope viewer"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn an_insecure_server_asks_nobody_but_pages_of_other_sites_for_a_token() {
+        let ask_insecure = async |pairs: &[(&'static str, &str)]| {
+            let (uri, headers) = (Uri::from_static("/"), headers(pairs));
+            let asked = Asked { access: Access::ADMIN, connection: None, public_url: None, insecure: true, uri: &uri, headers: &headers };
+            check(asked, NOW, |_| async { Ok(None) }).await
+        };
+        let principal = ask_insecure(&[("host", "example.com")]).await.unwrap().unwrap();
+        assert_eq!(principal, Principal::anonymous());
+        assert!(ask_insecure(&[("host", "example.com"), ("origin", "https://evil.example")]).await.is_err());
     }
 
     #[tokio::test]

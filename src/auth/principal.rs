@@ -29,6 +29,12 @@ impl Principal {
         Self { id: PrincipalId::from(LOCAL), scope: Scope::Admin, worker_id: None, token_id: None }
     }
 
+    /// Whoever reaches a server that was started with `--insecure`.
+    #[must_use]
+    pub fn anonymous() -> Self {
+        Self { id: PrincipalId::from("anonymous"), ..Self::local() }
+    }
+
     /// Whether they may see what others own.
     #[must_use]
     pub fn sees_everything(&self) -> bool {

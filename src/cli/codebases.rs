@@ -7,6 +7,10 @@ use super::session::Session;
 use super::table::{Table, dim, plain, state};
 use clap::Args;
 use muster_protocol::codebase::{Codebase, GitState};
+use muster_protocol::ids::WorkerId;
+
+/// From so many columns on, ids are shown beside the rest.
+const ROOM_FOR_IDS: u16 = 110;
 
 /// Options of `muster codebases`.
 #[derive(Debug, Args)]
@@ -29,18 +33,15 @@ fn render(codebases: &[Codebase], console: &Console) -> String {
     if codebases.is_empty() {
         return "There is no codebase. A worker brings them: muster-worker --codebase NAME=PATH".to_owned();
     }
-    let mut table = Table::new(&["NAME", "WORKER", "STATUS", "BRANCH", "~PATH", "ID"]);
+    // Ids are needed where names are not enough; they must not take the room of everything else.
+    let has_ids = console.out.width.is_none_or(|width| width >= ROOM_FOR_IDS);
+    let columns = ["~NAME", "~WORKER", "STATUS", "~BRANCH", "~PATH", "ID"];
+    let mut table = Table::new(&columns[..if has_ids { 6 } else { 5 }]);
     for codebase in codebases {
-        let worker = codebase.worker_name.as_deref().or(codebase.worker_id.as_ref().map(|id| id.as_str())).unwrap_or("-");
+        let worker = codebase.worker_name.as_deref().or(codebase.worker_id.as_ref().map(WorkerId::as_str)).unwrap_or("-");
         let branch = codebase.git.as_ref().map_or(String::new(), branch);
-        table.row([
-            plain(&codebase.name),
-            plain(worker),
-            state(codebase.status.as_str()),
-            plain(branch),
-            plain(&codebase.path),
-            dim(&codebase.id),
-        ]);
+        let cells = [plain(&codebase.name), plain(worker), state(codebase.status.as_str()), plain(branch), plain(&codebase.path)];
+        table.row(cells.into_iter().chain(has_ids.then(|| dim(codebase.id.as_str()))));
     }
     let mut lines = vec![table.render(&console.out)];
     for codebase in codebases {

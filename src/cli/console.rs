@@ -49,7 +49,8 @@ pub(crate) struct Console {
 impl Console {
     /// Those of this process.
     pub(crate) fn of_process() -> Self {
-        let width = |table: &mut comfy_table::Table| table.width();
+        // A terminal that does not know its size says 0.
+        let width = |table: &mut comfy_table::Table| table.width().filter(|width| *width > 0);
         let out_width = width(&mut comfy_table::Table::new());
         let err_width = width(comfy_table::Table::new().use_stderr());
         Self {

@@ -49,11 +49,11 @@ fn render(events: &[Event], console: &Console, now: Timestamp) -> String {
     if events.is_empty() {
         return "No such event.".to_owned();
     }
-    let mut table = Table::new(&["N", "WHEN", "TYPE", "SUBJECT", "~DATA"]);
+    let mut table = Table::new(&["N", "WHEN", "TYPE", "~SUBJECT", "~DATA"]);
     for event in events {
         let (kind, style) = (&event.kind, style(&event.kind));
         let data = event.data.to_string();
-        table.row([dim(event.sequence), dim(ago(event.time, now)), (style, kind.clone()), plain(&event.subject), dim(data)]);
+        table.row([dim(event.sequence.to_string()), dim(ago(event.time, now)), (style, kind.clone()), plain(&event.subject), dim(data)]);
     }
     table.render(&console.out)
 }
@@ -125,9 +125,7 @@ mod tests {
 
     #[test]
     fn an_event_that_happens_is_a_line_with_the_time_of_day() {
-        insta::assert_snapshot!(line(&event(), false, None), @r#"
-        22:13:20Z     42 task.completed         tasks/0199aaaa {"worker":"build-box"}
-        "#);
+        insta::assert_snapshot!(line(&event(), false, None), @r#"22:13:20Z     42 task.completed         tasks/0199aaaa {"worker":"build-box"}"#);
         assert!(line(&event(), false, Some(50)).chars().count() <= 60);
     }
 }

@@ -25,7 +25,7 @@ pub(crate) async fn run(args: &Explain, session: &mut Session<'_>) -> Result<Exi
             let mut lines = vec![explanation.summary.clone()];
             lines.extend(explanation.blockers.iter().map(|blocker| format!("- {}", blocker.message)));
             if !explanation.workers.is_empty() {
-                let mut table = Table::new(&["WORKER", "~WHY NOT"]);
+                let mut table = Table::new(&["~WORKER", "~WHY NOT"]).wrapped();
                 for worker in &explanation.workers {
                     table.row([plain(&worker.name), verdict(worker)]);
                 }

@@ -15,7 +15,7 @@ use muster_protocol::stream::{DONE_EVENT, StreamEntry};
 use muster_protocol::task::{Task, TaskState};
 use serde_json::Value;
 use std::time::Duration;
-use tokio::time::{Instant, interval, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 
 /// A task that waits this long is worth a word, and so is every change of the reason, looked for as often.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -71,6 +71,9 @@ impl Follower<'_> {
         let mut entries = self.client.follow_task(self.task, None).into_stream();
         let mut frames = interval(FRAME);
         let mut explain = interval_at(self.since + PATIENCE, EXPLAIN_AGAIN);
+        // Nothing is made up for what did not happen while a question was open.
+        frames.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        explain.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let step = tokio::select! {
                 biased;
@@ -116,7 +119,11 @@ impl Follower<'_> {
 
     fn lost(&mut self, error: &ClientError) -> Result<Step, Failure> {
         if !std::mem::replace(&mut self.is_lost, true) {
-            self.screen.note(Style::Warn, &format!("! {error}; connecting again"))?;
+            let reason = match error {
+                ClientError::Unreachable { reason, .. } => reason.clone(),
+                other => other.to_string(),
+            };
+            self.screen.note(Style::Warn, &format!("! lost the server ({reason}); the task goes on, connecting again"))?;
         }
         Ok(Step::More)
     }

@@ -2,16 +2,15 @@
 
 use super::exit::Failure;
 use super::session::Session;
-use muster_protocol::client::Page;
 use muster_protocol::codebase::Codebase;
-use muster_protocol::ids::TaskId;
+use muster_protocol::ids::{TaskId, WorkerId};
 use muster_protocol::worker::Worker;
 use serde::Deserialize;
+use std::collections::BTreeSet;
 
 /// The fewest characters by which a task is looked for.
 const SHORTEST: usize = 4;
-/// How many tasks a page has, and how many pages are looked at.
-const PAGE: &str = "500";
+/// How many pages of a list are looked at.
 const MOST_PAGES: usize = 20;
 
 /// As much of a task as is needed to find it.
@@ -34,21 +33,11 @@ pub(crate) async fn task(session: &Session<'_>, typed: &str) -> Result<TaskId, F
     if !is_part_of_id(typed) {
         return Err(Failure::Usage(format!("`{typed}` is no task id, nor at least {SHORTEST} characters of one; see \"muster tasks\"")));
     }
-    let mut ids = Vec::new();
-    let mut cursor: Option<String> = None;
-    for _ in 0..MOST_PAGES {
-        let mut query = vec![("limit", PAGE)];
-        query.extend(cursor.as_deref().map(|cursor| ("cursor", cursor)));
-        let Page { text, next } = session.client.get_text("v1/opencode/tasks", &query).await?;
-        ids.extend(session.client.read::<Vec<Listed>>(&text)?.into_iter().map(|listed| listed.id));
-        cursor = next;
-        if cursor.is_none() {
-            break;
-        }
-    }
-    if cursor.is_some() {
+    let (listed, is_all) = session.pages::<Listed>("v1/opencode/tasks", &[], MOST_PAGES).await?;
+    if !is_all {
         return Err(Failure::Usage(format!("there are too many tasks to look for `{typed}`; give the whole id")));
     }
+    let ids: Vec<TaskId> = listed.into_iter().map(|listed| listed.id).collect();
     find(typed, &ids)
 }
 
@@ -58,10 +47,13 @@ fn is_part_of_id(typed: &str) -> bool {
 
 fn find(typed: &str, ids: &[TaskId]) -> Result<TaskId, Failure> {
     let typed = typed.to_ascii_lowercase();
-    let mut matching = ids.iter().copied().filter(|id| {
+    let is_meant = |id: &TaskId| {
         let id = id.to_string();
         id.starts_with(&typed) || id.ends_with(&typed)
-    });
+    };
+    // A task that moved between two pages while they were read is listed twice.
+    let matching: BTreeSet<TaskId> = ids.iter().copied().filter(is_meant).collect();
+    let mut matching = matching.into_iter();
     match (matching.next(), matching.next()) {
         (Some(id), None) => Ok(id),
         (None, _) => Err(Failure::NotFound(format!("no task's id begins or ends with `{typed}`; see \"muster tasks\""))),
@@ -75,11 +67,11 @@ fn find(typed: &str, ids: &[TaskId]) -> Result<TaskId, Failure> {
 
 /// The id of the codebase that `typed` names, among those of `worker` if it is given.
 pub(crate) async fn codebase(session: &Session<'_>, typed: &str, worker: Option<&str>) -> Result<String, Failure> {
-    let codebases = session.client.codebases(&[]).await?;
+    let codebases = session.pages::<Codebase>("v1/opencode/codebases", &[], MOST_PAGES).await?.0;
     if let Some(exact) = codebases.iter().find(|codebase| codebase.id.as_str() == typed) {
         return Ok(exact.id.to_string());
     }
-    let of_worker = |codebase: &&Codebase| worker.is_none() || codebase.worker_id.as_ref().map(|id| id.as_str()) == worker;
+    let of_worker = |codebase: &&Codebase| worker.is_none() || codebase.worker_id.as_ref().map(WorkerId::as_str) == worker;
     let mut named = codebases.iter().filter(|codebase| codebase.name == typed).filter(of_worker);
     match (named.next(), named.next()) {
         (Some(codebase), None) => Ok(codebase.id.to_string()),
@@ -92,7 +84,7 @@ pub(crate) async fn codebase(session: &Session<'_>, typed: &str, worker: Option<
 
 /// The id of the worker that `typed` names.
 pub(crate) async fn worker(session: &Session<'_>, typed: &str) -> Result<String, Failure> {
-    let workers = session.client.workers(&[]).await?;
+    let workers = session.pages::<Worker>("v1/opencode/workers", &[], MOST_PAGES).await?.0;
     let found = |is: &dyn Fn(&&Worker) -> bool| workers.iter().find(is).map(|worker| worker.worker_id.to_string());
     found(&|worker| worker.worker_id.as_str() == typed)
         .or_else(|| found(&|worker| worker.name == typed))

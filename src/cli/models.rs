@@ -33,7 +33,7 @@ fn render(list: &ModelList, console: &Console) -> String {
     if list.models.is_empty() {
         return "No active worker has such a model. Workers list the models of their OpenCode: see \"muster workers\".".to_owned();
     }
-    let mut table = Table::new(&["MODEL", "CONTEXT", "IN $/M", "OUT $/M", "ABILITIES", "~WORKERS"]);
+    let mut table = Table::new(&["~MODEL", "CONTEXT", "IN $/M", "OUT $/M", "ABILITIES", "~WORKERS"]);
     for offer in &list.models {
         let model = &offer.model;
         let is_default = list.default.as_ref() == Some(&model.id);

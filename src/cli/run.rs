@@ -18,7 +18,7 @@ const HELP: &str = "\
 On a terminal the answer is written as it comes; what happens meanwhile is told on standard error.
 Elsewhere standard output gets the result of the completed task, byte for byte and nothing else, at the end.
 With --json it gets one line for each entry of the task's stream as it comes, then one line with the task.
-Ctrl-C asks whether to cancel the task; without a terminal the task is left running.";
+Ctrl-C asks whether to cancel the task or to leave it running; a second one, or one without a terminal, leaves it running.";
 
 /// Options of `muster run`.
 #[derive(Debug, Args)]

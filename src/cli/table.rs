@@ -11,17 +11,26 @@ pub(crate) struct Table {
     /// The columns that give way where the terminal is narrow.
     flexible: Vec<usize>,
     rows: Vec<Vec<(Style, String)>>,
+    is_wrapped: bool,
 }
 
 /// The longest text in a cell, where no terminal limits it.
-const LONGEST: usize = 200;
+const LONGEST: usize = 1_000;
+/// On a narrower terminal the lines of the table run over its end: nothing could be read otherwise.
+const NARROWEST: u16 = 72;
 
 impl Table {
     /// A table with these headers. Those that begin with `~` are cut where the terminal is narrow.
     pub(crate) fn new(columns: &[&'static str]) -> Self {
         let flexible = columns.iter().enumerate().filter(|(_, name)| name.starts_with('~')).map(|(i, _)| i).collect();
         let columns = columns.iter().map(|name| name.trim_start_matches('~')).collect();
-        Self { columns, flexible, rows: Vec::new() }
+        Self { columns, flexible, rows: Vec::new(), is_wrapped: false }
+    }
+
+    /// Breaks long texts into lines instead of cutting them.
+    pub(crate) fn wrapped(mut self) -> Self {
+        self.is_wrapped = true;
+        self
     }
 
     /// Adds a row; one cell a column.
@@ -37,12 +46,14 @@ impl Table {
             table.enforce_styling().style_text_only();
         }
         if let Some(width) = channel.width {
-            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width).set_truncation_indicator("…");
+            table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(NARROWEST)).set_truncation_indicator("…");
         }
         table.set_header(self.columns.iter().map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
         for cells in &self.rows {
             let mut row = Row::from(cells.iter().map(|(style, text)| cell(*style, text)).collect::<Vec<Cell>>());
-            row.max_height(1);
+            if !self.is_wrapped {
+                row.max_height(1);
+            }
             table.add_row(row);
         }
         for (i, column) in table.column_iter_mut().enumerate() {
@@ -69,13 +80,13 @@ fn cell(style: Style, text: &str) -> Cell {
 }
 
 /// A cell without a style.
-pub(crate) fn plain(text: impl ToString) -> (Style, String) {
-    (Style::Plain, text.to_string())
+pub(crate) fn plain(text: impl Into<String>) -> (Style, String) {
+    (Style::Plain, text.into())
 }
 
 /// A cell for what matters less.
-pub(crate) fn dim(text: impl ToString) -> (Style, String) {
-    (Style::Dim, text.to_string())
+pub(crate) fn dim(text: impl Into<String>) -> (Style, String) {
+    (Style::Dim, text.into())
 }
 
 /// A cell that shows a state or status.
@@ -91,7 +102,11 @@ mod tests {
 
     fn example() -> Table {
         let mut table = Table::new(&["ID", "STATE", "~TITLE"]);
-        table.row([plain("a1"), state("completed"), plain("make the tests pass again\nand more")]);
+        table.row([
+            plain("a1"),
+            state("completed"),
+            plain("make the tests pass again\nand more of what is too long for such a narrow terminal"),
+        ]);
         table.row([plain("b22"), state("working"), dim("x\x1b[31m")]);
         table
     }
@@ -100,15 +115,15 @@ mod tests {
     fn a_table_has_one_line_a_row_and_no_escape_sequences() {
         insta::assert_snapshot!(example().render(&Channel::plain(sink())), @r"
         ID   STATE      TITLE
-        a1   completed  make the tests pass again and more
+        a1   completed  make the tests pass again and more of what is too long for such a narrow terminal
         b22  working    x[31m
         ");
     }
 
     #[test]
     fn a_narrow_terminal_cuts_the_column_that_gives_way() {
-        let text = example().render(&Channel::terminal(sink(), false, Some(36)));
-        assert!(text.lines().all(|line| line.chars().count() <= 36), "{text}");
+        let text = example().render(&Channel::terminal(sink(), false, Some(72)));
+        assert!(text.lines().all(|line| line.chars().count() <= 72), "{text}");
         assert_eq!(text.lines().count(), 3, "{text}");
         assert!(text.contains("completed") && text.contains("make") && text.contains('…'), "{text}");
     }

@@ -3,7 +3,7 @@
 use super::console::Console;
 use super::exit::{Exit, Failure};
 use super::lookup::{self, short};
-use super::render::{ago, took};
+use super::render::{ago, counted, took};
 use super::session::{Session, now};
 use super::style::Style;
 use super::table::{Table, dim, plain, state};
@@ -13,8 +13,12 @@ use muster_protocol::task::{PENDING_CODEBASE, Task};
 use muster_protocol::time::Timestamp;
 use std::collections::HashMap;
 
+/// How many pages of 500 are looked at for the newest tasks.
+const MOST_PAGES: usize = 10;
+
 /// Options of `muster tasks`.
 #[derive(Debug, Args)]
+#[command(after_help = "People get the newest tasks first; --json gives the server's order: by priority, then the oldest first.")]
 pub(crate) struct Tasks {
     /// Only those with this status: pending, running, waiting, completed, failed, cancelled
     #[arg(long, short)]
@@ -38,7 +42,32 @@ struct Names {
 }
 
 pub(crate) async fn run(args: &Tasks, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let mut query = vec![("limit", args.limit.to_string())];
+    let filters = filters(args, session).await?;
+    let mut query: Vec<(&str, &str)> = filters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    if session.json {
+        let limit = args.limit.to_string();
+        query.push(("limit", &limit));
+        return session.show("v1/opencode/tasks", &query, |_: Vec<Task>, _| String::new()).await;
+    }
+    let names = names(session).await;
+    let (mut tasks, is_all) = session.pages::<Task>("v1/opencode/tasks", &query, MOST_PAGES).await?;
+    // The server's order is the one in which they are given to workers. An id begins with the time it was made.
+    tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
+    tasks.dedup_by_key(|task| task.id);
+    let total = tasks.len();
+    tasks.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
+    let text = render(&tasks, &names, session.console, now());
+    session.console.line(&text)?;
+    if !is_all {
+        session.console.note(Style::Dim, "There are more tasks than were looked at; narrow them with --status, --codebase or --worker.");
+    } else if total > tasks.len() {
+        session.console.note(Style::Dim, &format!("The newest {} of {}; show more with --limit.", tasks.len(), counted(total, "task")));
+    }
+    Ok(Exit::Done)
+}
+
+async fn filters(args: &Tasks, session: &Session<'_>) -> Result<Vec<(&'static str, String)>, Failure> {
+    let mut query = Vec::new();
     query.extend(args.status.clone().map(|status| ("status", status)));
     let worker = match &args.worker {
         Some(typed) => Some(lookup::worker(session, typed).await?),
@@ -48,9 +77,7 @@ pub(crate) async fn run(args: &Tasks, session: &mut Session<'_>) -> Result<Exit,
         query.push(("codebase_id", lookup::codebase(session, typed, worker.as_deref()).await?));
     }
     query.extend(worker.map(|worker| ("worker_id", worker)));
-    let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    let names = if session.json { Names::default() } else { names(session).await };
-    session.show("v1/opencode/tasks", &query, |tasks: Vec<Task>, console| render(&tasks, &names, console, now())).await
+    Ok(query)
 }
 
 /// Asked for beside the tasks; where that fails the ids are shown.
@@ -66,7 +93,7 @@ fn render(tasks: &[Task], names: &Names, console: &Console, now: Timestamp) -> S
     if tasks.is_empty() {
         return "No such task. Give one with: muster run \"..\"".to_owned();
     }
-    let mut table = Table::new(&["ID", "STATE", "WORKER", "CODEBASE", "SUBMITTED", "TOOK", "~TITLE"]);
+    let mut table = Table::new(&["ID", "STATE", "~WORKER", "~CODEBASE", "SUBMITTED", "TOOK", "~TITLE"]);
     for task in tasks {
         let worker = task.worker_id.as_ref().map(|id| names.workers.get(id).map_or(id.as_str(), String::as_str));
         let codebase = names.codebases.get(&task.codebase_id).map_or(task.codebase_id.as_str(), String::as_str);

@@ -110,7 +110,7 @@ fn render(tokens: &[Token], console: &Console, now: Timestamp) -> String {
         };
         let end = token.expires_at.map_or("never".to_owned(), |at| ago(at, now));
         table.row([
-            plain(token.id),
+            plain(token.id.to_string()),
             plain(token.scope.as_str()),
             state(word),
             dim(ago(token.created_at, now)),

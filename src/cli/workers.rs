@@ -33,7 +33,7 @@ fn render(workers: &[Worker], console: &Console, now: Timestamp) -> String {
     if workers.is_empty() {
         return "There is no worker. Start one with: muster-worker --server URL".to_owned();
     }
-    let mut table = Table::new(&["NAME", "STATUS", "TASKS", "OPENCODE", "MODELS", "SYSTEM", "~LABELS", "SEEN"]);
+    let mut table = Table::new(&["~NAME", "STATUS", "TASKS", "~OPENCODE", "MODELS", "~SYSTEM", "~LABELS", "SEEN"]);
     for worker in workers {
         let opencode = worker.opencode_version.as_deref().unwrap_or("none");
         let system = [worker.os.as_deref(), worker.arch.as_deref()].into_iter().flatten().collect::<Vec<_>>().join("/");
@@ -43,7 +43,7 @@ fn render(workers: &[Worker], console: &Console, now: Timestamp) -> String {
             state(worker.status.as_str()),
             plain(format!("{}/{}", worker.running, worker.slots)),
             plain(opencode),
-            plain(worker.models.len()),
+            plain(worker.models.len().to_string()),
             plain(system),
             plain(labels),
             dim(ago(worker.last_seen, now)),

@@ -33,7 +33,7 @@ pub struct ServeArgs {
     /// How log lines look: human or json (`MUSTER_LOG_FORMAT`)
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
-    /// Listen beyond loopback without any token: whoever reaches the port can run commands on every worker (`MUSTER_INSECURE`)
+    /// Ask nobody for a token: whoever reaches the port can run commands on every worker (`MUSTER_INSECURE`)
     #[arg(long)]
     pub insecure: bool,
 }

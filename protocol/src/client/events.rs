@@ -1,8 +1,8 @@
 //! Event streams (SSE) that survive a lost connection.
 
 use super::error::innermost;
+use super::sse::Parser;
 use super::{Client, ClientError};
-use eventsource_stream::{Event as SseEvent, EventStreamError, Eventsource};
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use reqwest::{Method, Response};
 use std::time::Duration;
@@ -13,14 +13,14 @@ const SILENCE: Duration = Duration::from_secs(45);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest pause that a server can ask for (`retry:`, `Retry-After`).
-const LONGEST_ASKED: Duration = Duration::from_secs(60);
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// One message of an event stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamMessage {
     /// Its name: what kind of data it carries.
     pub event: String,
-    /// Its place, by which the stream is continued; empty if it has none.
+    /// Its place, by which the stream is continued: its own, or that of the last message that had one; empty before that.
     pub id: String,
     /// Its content.
     pub data: String,
@@ -37,15 +37,13 @@ pub enum Incoming {
     Refused(ClientError),
 }
 
-type Events = BoxStream<'static, Result<SseEvent, EventStreamError<String>>>;
-
 /// A stream of server-sent events. It reconnects with `Last-Event-ID`, so that nothing is missed and nothing comes twice.
 pub struct EventStream {
     client: Client,
     path: String,
     query: Vec<(String, String)>,
     last_id: Option<String>,
-    open: Option<Events>,
+    open: Option<(Response, Parser)>,
     /// Before the next connection.
     pause: Duration,
     first_pause: Duration,
@@ -117,26 +115,30 @@ impl EventStream {
 
     async fn read(&mut self) -> Result<StreamMessage, ClientError> {
         if self.open.is_none() {
-            self.open = Some(self.connect().await?);
+            self.open = Some((self.connect().await?, Parser::default()));
         }
-        let Some(events) = &mut self.open else { return Err(self.lost("closed".to_owned())) };
-        let event = match events.next().await {
-            Some(Ok(event)) => event,
-            Some(Err(EventStreamError::Transport(reason))) => return Err(self.lost(reason)),
-            Some(Err(error)) => return Err(self.lost(error.to_string())),
-            None => return Err(self.lost("the stream ended".to_owned())),
-        };
-        if let Some(asked) = event.retry {
-            self.first_pause = asked.min(LONGEST_ASKED);
+        loop {
+            let Some((response, parser)) = &mut self.open else { return Err(self.lost("closed".to_owned())) };
+            if let Some(asked) = parser.take_retry() {
+                self.first_pause = asked.min(LONGEST_ASKED);
+            }
+            if let Some(message) = parser.next() {
+                self.pause = self.first_pause;
+                if !message.id.is_empty() {
+                    self.last_id = Some(message.id.clone());
+                }
+                return Ok(message);
+            }
+            match timeout(self.silence, response.chunk()).await {
+                Ok(Ok(Some(bytes))) => parser.push(&bytes).map_err(|error| self.malformed(error.to_string()))?,
+                Ok(Ok(None)) => return Err(self.lost("the stream ended".to_owned())),
+                Ok(Err(error)) => return Err(self.lost(innermost(&error))),
+                Err(_) => return Err(self.lost(format!("nothing heard for {} s", self.silence.as_secs()))),
+            }
         }
-        self.pause = self.first_pause;
-        if !event.id.is_empty() {
-            self.last_id = Some(event.id.clone());
-        }
-        Ok(StreamMessage { event: event.event, id: event.id, data: event.data })
     }
 
-    async fn connect(&mut self) -> Result<Events, ClientError> {
+    async fn connect(&mut self) -> Result<Response, ClientError> {
         let mut request =
             self.client.request(Method::GET, &self.path).query(&self.query).header("accept", "text/event-stream").timeout(Duration::MAX);
         if let Some(id) = &self.last_id {
@@ -144,11 +146,11 @@ impl EventStream {
         }
         let response = timeout(super::REQUEST_TIMEOUT, self.client.send(request));
         let response = response.await.map_err(|_| self.lost("no answer within 30 s".to_owned()))??;
-        if !is_event_stream(&response) {
-            return Err(ClientError::Malformed { server: self.client.server().to_owned(), reason: "it is no event stream".to_owned() });
-        }
-        let body = response.bytes_stream().map(|chunk| chunk.map_err(|error| innermost(&error)));
-        Ok(until_silent(self.silence, body.boxed()).eventsource().boxed())
+        if is_event_stream(&response) { Ok(response) } else { Err(self.malformed("it is no event stream".to_owned())) }
+    }
+
+    fn malformed(&self, reason: String) -> ClientError {
+        ClientError::Malformed { server: self.client.server().to_owned(), reason }
     }
 
     fn lost(&self, reason: String) -> ClientError {
@@ -159,21 +161,6 @@ impl EventStream {
 fn is_event_stream(response: &Response) -> bool {
     let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok());
     kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
-}
-
-/// Ends the body with an error when nothing, not even a comment, has come for so long.
-fn until_silent<T: Send + 'static>(
-    silence: Duration,
-    body: BoxStream<'static, Result<T, String>>,
-) -> BoxStream<'static, Result<T, String>> {
-    unfold(Some(body), move |body| async move {
-        let mut body = body?;
-        match timeout(silence, body.next()).await {
-            Ok(chunk) => chunk.map(|chunk| (chunk, Some(body))),
-            Err(_) => Some((Err(format!("nothing heard for {} s", silence.as_secs())), None)),
-        }
-    })
-    .boxed()
 }
 
 #[cfg(test)]

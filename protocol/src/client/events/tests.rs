@@ -1,63 +1,11 @@
 use super::{EventStream, Incoming, StreamMessage};
+use crate::client::script::{Act, EVENTS, answer, events, head, server};
 use crate::client::{Client, ClientError};
 use futures_util::StreamExt;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
 use tokio::time::timeout;
-
-/// What the server does with one connection after it has read the request.
-enum Act {
-    /// Sends this and closes.
-    Send(String),
-    /// Sends this and keeps the connection open, silent.
-    Hold(String),
-    /// Closes at once.
-    Close,
-}
-
-const HEAD: &str = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n";
-
-fn events(body: &str) -> Act {
-    Act::Send(format!("{HEAD}{body}"))
-}
-
-fn answer(status: &str, headers: &str, body: &str) -> Act {
-    Act::Send(format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()))
-}
-
-/// Plays the acts, one a connection, and tells the head of each request.
-async fn server(acts: Vec<Act>) -> (Client, mpsc::UnboundedReceiver<String>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let (tell, told) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        let mut held = Vec::new();
-        for act in acts {
-            let (mut socket, _) = listener.accept().await.unwrap();
-            tell.send(head(&mut socket).await).unwrap();
-            match act {
-                Act::Send(text) => socket.write_all(text.as_bytes()).await.unwrap(),
-                Act::Hold(text) => {
-                    socket.write_all(text.as_bytes()).await.unwrap();
-                    held.push(socket);
-                }
-                Act::Close => drop(socket),
-            }
-        }
-        std::future::pending::<()>().await;
-    });
-    (Client::new(&address, Some("secret".to_owned())).unwrap(), told)
-}
-
-async fn head(socket: &mut TcpStream) -> String {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        head.push(socket.read_u8().await.unwrap());
-    }
-    String::from_utf8(head).unwrap()
-}
 
 async fn next(stream: &mut EventStream) -> Result<StreamMessage, ClientError> {
     timeout(Duration::from_secs(10), stream.next(|_| ())).await.expect("no message within 10 s")
@@ -104,7 +52,7 @@ async fn a_lost_connection_is_continued_after_the_last_message() {
 
 #[tokio::test]
 async fn a_silent_connection_is_taken_for_dead() {
-    let acts = vec![Act::Hold(format!("{HEAD}id: 1\ndata: a\n\n: comment\n\n")), events("id: 2\ndata: b\n\n")];
+    let acts = vec![Act::Hold(format!("{EVENTS}id: 1\ndata: a\n\n: comment\n\n")), events("id: 2\ndata: b\n\n")];
     let (client, _requests) = server(acts).await;
     let mut stream = quick(client.follow_events(&[], None));
     stream.silence = Duration::from_millis(50);
@@ -160,7 +108,7 @@ async fn characters_and_messages_cut_by_packets_arrive_whole() {
     tokio::spawn(async move {
         let (mut socket, _) = listener.accept().await.unwrap();
         head(&mut socket).await;
-        for piece in format!("{HEAD}id: 1\r\ndata: {sent}\r\n\r\n").as_bytes().chunks(4_001) {
+        for piece in format!("{EVENTS}id: 1\r\ndata: {sent}\r\n\r\n").as_bytes().chunks(4_001) {
             socket.write_all(piece).await.unwrap();
         }
         std::future::pending::<()>().await;
