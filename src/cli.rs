@@ -25,27 +25,31 @@ mod token;
 mod transcript;
 mod workers;
 
-use crate::server;
 use clap::{Parser, Subcommand};
 use console::Console;
 use exit::{Exit, Failure};
+use muster::config::ServeArgs;
+use muster::serve;
 use session::Session;
 
 /// Where a server is looked for if none is named.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:5001";
+
+/// The heading of the options that every command but `serve` reads.
+const BUT_SERVE: &str = "Options of all commands but serve";
 
 /// Runs tasks in OpenCode on your machines.
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, after_help = exit::help(), subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// The server to talk to
-    #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
+    #[arg(long, global = true, help_heading = BUT_SERVE, env = "MUSTER_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     server: String,
     /// The token to show it; prefer the environment, which other users cannot read
-    #[arg(long, global = true, env = "MUSTER_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = BUT_SERVE, env = "MUSTER_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Print the server's data as JSON, for scripts
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = BUT_SERVE)]
     json: bool,
     #[command(subcommand)]
     command: Command,
@@ -54,7 +58,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a server
-    Serve(server::ServeArgs),
+    Serve(ServeArgs),
     /// Give a task to a worker and show the answer
     Run(run::Run),
     /// List the machines that run tasks
@@ -88,7 +92,7 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 
 async fn run_on(cli: Cli, console: &mut Console) -> Exit {
     let outcome = match cli.command {
-        Command::Serve(args) => serve(args).await,
+        Command::Serve(args) => serve_until_stopped(args).await,
         command => match Session::new(&cli.server, cli.token, cli.json, console) {
             Ok(mut session) => dispatch(command, &mut session).await,
             Err(failure) => Err(failure),
@@ -103,16 +107,16 @@ async fn run_on(cli: Cli, console: &mut Console) -> Exit {
     })
 }
 
-async fn serve(args: server::ServeArgs) -> Result<Exit, Failure> {
-    match server::run(args).await {
+async fn serve_until_stopped(args: ServeArgs) -> Result<Exit, Failure> {
+    match serve::run(&args).await {
         Ok(()) => Ok(Exit::Done),
-        Err(error) => Err(Failure::Other(format!("{error:#}"))),
+        Err(error) => Err(Failure::Other(error.to_string())),
     }
 }
 
 async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<Exit, Failure> {
     match command {
-        Command::Serve(args) => serve(args).await,
+        Command::Serve(args) => serve_until_stopped(args).await,
         Command::Run(args) => run::run(args, session).await,
         Command::Workers(args) => workers::run(&args, session).await,
         Command::Models(args) => models::run(&args, session).await,
