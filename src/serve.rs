@@ -8,6 +8,7 @@ pub use data_dir::DataDirError;
 pub use listener::ListenError;
 
 use crate::app::App;
+use crate::background;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{Config, ConfigError, ServeArgs, Surroundings};
 use crate::lifecycle::Lifecycle;
@@ -109,6 +110,10 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lif
     if let Err(error) = begin(&app).await {
         app.store().close().await;
         return Err(error);
+    }
+    if let Err(error) = background::start(&app).await {
+        app.store().close().await;
+        return Err(error.into());
     }
     let addresses = listeners.iter().map(Listener::address).collect();
     let router = router(app.clone());

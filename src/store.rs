@@ -18,6 +18,7 @@ pub mod submit;
 pub mod tasks;
 pub mod tokens;
 pub mod tx;
+pub mod upkeep;
 pub mod workers;
 pub mod writer;
 
@@ -125,6 +126,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         probe::ALL,
         tokens::ALL,
         tx::ALL,
+        upkeep::ALL,
         writer::ALL,
     ];
     let one = files.into_iter().flatten();
