@@ -25,10 +25,11 @@ mod token;
 mod transcript;
 mod workers;
 
-use crate::server;
 use clap::{Parser, Subcommand};
 use console::Console;
 use exit::{Exit, Failure};
+use muster::config::ServeArgs;
+use muster::serve;
 use session::Session;
 
 /// Where a server is looked for if none is named.
@@ -54,7 +55,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Start a server
-    Serve(server::ServeArgs),
+    Serve(ServeArgs),
     /// Give a task to a worker and show the answer
     Run(run::Run),
     /// List the machines that run tasks
@@ -88,7 +89,7 @@ pub(crate) async fn run(cli: Cli) -> Exit {
 
 async fn run_on(cli: Cli, console: &mut Console) -> Exit {
     let outcome = match cli.command {
-        Command::Serve(args) => serve(args).await,
+        Command::Serve(args) => serve_until_stopped(args).await,
         command => match Session::new(&cli.server, cli.token, cli.json, console) {
             Ok(mut session) => dispatch(command, &mut session).await,
             Err(failure) => Err(failure),
@@ -103,16 +104,16 @@ async fn run_on(cli: Cli, console: &mut Console) -> Exit {
     })
 }
 
-async fn serve(args: server::ServeArgs) -> Result<Exit, Failure> {
-    match server::run(args).await {
+async fn serve_until_stopped(args: ServeArgs) -> Result<Exit, Failure> {
+    match serve::run(&args).await {
         Ok(()) => Ok(Exit::Done),
-        Err(error) => Err(Failure::Other(format!("{error:#}"))),
+        Err(error) => Err(Failure::Other(error.to_string())),
     }
 }
 
 async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<Exit, Failure> {
     match command {
-        Command::Serve(args) => serve(args).await,
+        Command::Serve(args) => serve_until_stopped(args).await,
         Command::Run(args) => run::run(args, session).await,
         Command::Workers(args) => workers::run(&args, session).await,
         Command::Models(args) => models::run(&args, session).await,

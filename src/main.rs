@@ -1,7 +1,6 @@
 //! The `muster` binary: server and command line.
 
 mod cli;
-mod server;
 
 use clap::Parser;
 use std::process::ExitCode;

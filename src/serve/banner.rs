@@ -13,7 +13,7 @@ pub(super) fn print(app: &App, addresses: &[SocketAddr]) {
 fn text(app: &App, addresses: &[SocketAddr]) -> String {
     let config = app.config();
     let listening: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
-    let agents: Vec<_> = config.agents.iter().map(|agent| agent.name.as_str()).collect();
+    let agents = app.own_agents();
     let address = address_to_type(app, addresses);
     format!(
         "Muster {version}, server {name}\n  \
