@@ -17,7 +17,6 @@ use crate::store::events::RecordEvent;
 use crate::store::tx::NewEvent;
 use crate::store::{OpenError, OpenOptions, Store, StoreError};
 use crate::telemetry::{self, TelemetryError};
-use axum::Router;
 use data_dir::DataDir;
 use listener::Listener;
 use muster_protocol::event::kind;
@@ -119,7 +118,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lif
     let addresses = listeners.iter().map(Listener::address).collect();
     let router = router(app.clone());
     for listener in listeners {
-        app.life().spawn("listener", listen(app.life().clone(), listener, router.clone()));
+        app.life().spawn("listener", listener.serve(app.life().clone(), router.clone()));
     }
     app.life().spawn("database watch", watch_store(app.clone()));
     app.life().spawn("metrics upkeep", keep_metrics(app.life().clone()));
@@ -168,20 +167,6 @@ impl Server {
         self.app.store().close().await;
         drop(self.data_dir);
         outcome.map_err(ServeError::Failed)
-    }
-}
-
-/// Serves one address until the server stops.
-async fn listen(life: Lifecycle, listener: Listener, router: Router) {
-    let address = listener.address();
-    let service = router.into_make_service_with_connect_info::<crate::auth::local::Connection>();
-    let stopping = life.soft().clone().cancelled_owned();
-    let served = axum::serve(listener, service).with_graceful_shutdown(stopping);
-    tokio::select! {
-        ended = served => if let Err(error) = ended {
-            life.fail(format!("listening on {address} broke: {error}"));
-        },
-        () = life.hard().cancelled() => {}
     }
 }
 

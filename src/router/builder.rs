@@ -1,6 +1,7 @@
 //! The only way to add a route: with what it demands of its callers.
 
 use super::stack;
+use crate::api::gone;
 use crate::api::openapi::Document;
 use crate::app::App;
 use crate::auth::Access;
@@ -42,6 +43,12 @@ impl Routes {
         let (schemas, mut paths, methods) = routes;
         paths.paths.values_mut().flat_map(operations).for_each(|operation| describe(operation, access));
         Self { router: self.router.routes((schemas, paths, methods.route_layer(guard))), ..self }
+    }
+
+    /// Adds the routes that were dropped on purpose.
+    #[must_use]
+    pub fn dropped(self) -> Self {
+        Self { router: self.router.merge(gone::routes().into()), ..self }
     }
 
     /// The router with its stack, and the document at `/openapi.json`.

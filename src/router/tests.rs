@@ -133,6 +133,21 @@ async fn an_unknown_path_and_a_wrong_method_answer_with_our_error_body() {
 }
 
 #[tokio::test]
+async fn a_route_that_was_dropped_on_purpose_says_what_to_use_instead() {
+    let server = Server::start(&[]).await;
+    for (path, instead) in [
+        ("/v1/opencode/codebases/c-1/interrupt", "/cancel"),
+        ("/v1/opencode/codebases/c-1/watch/start", "/events"),
+        ("/v1/opencode/codebases/c-1/sessions/s-1/ingest", "/messages/sync"),
+        ("/v1/opencode/runtime/sessions", "/v1/opencode/workers"),
+    ] {
+        let answer = server.ask(Request::post(path), Body::empty()).await;
+        assert_eq!((answer.status, answer.error().error.code.as_str()), (StatusCode::GONE, "gone"), "{path}");
+        assert!(answer.error().detail.contains(instead), "{}", answer.error().detail);
+    }
+}
+
+#[tokio::test]
 async fn every_answer_carries_a_request_id_and_a_callers_own_is_kept() {
     let server = Server::start(&[]).await;
     assert!(server.get("/v1/nothing").await.headers.contains_key("x-request-id"));
