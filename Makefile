@@ -1,0 +1,32 @@
+# What people type. Each target is a script in scripts/, so that it can be read and run by hand.
+.DEFAULT_GOAL := help
+.PHONY: help run test demo fmt lint doc deny clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+run: ## build, then start a server and one worker here; Ctrl-C stops both
+	@scripts/run.sh
+
+test: ## everything that must pass: format, lints, docs, licences, tests
+	@scripts/test.sh
+
+demo: ## the main job offline, start to end, against a fake language model
+	@scripts/demo.sh
+
+fmt: ## format the code
+	cargo fmt --all
+
+lint: ## rustfmt and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+doc: ## the API documentation, warnings are errors
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+
+deny: ## licences, banned and duplicate crates, sources
+	@scripts/deny.sh
+
+clean: ## remove everything that was built
+	cargo clean
+	rm -rf build

@@ -1,0 +1,134 @@
+//! The store: the only SQL of the server, once for SQLite and PostgreSQL.
+//!
+//! Reads go to a pool of connections. Writes are small structs ([`Write`]) that one task commits in groups
+//! ([`writer`]); state and event are in one transaction, and the hub is told after the commit.
+
+pub mod attempts;
+pub mod claim;
+pub mod codebases;
+pub mod contexts;
+pub mod events;
+pub mod identity;
+mod open;
+pub mod probe;
+pub mod row;
+pub mod sql;
+pub mod stream;
+pub mod submit;
+pub mod tasks;
+pub mod tokens;
+pub mod tx;
+pub mod upkeep;
+pub mod workers;
+pub mod writer;
+
+pub use identity::Identity;
+pub use open::{OpenError, OpenOptions};
+pub use tx::Tx;
+
+use crate::events::Hub;
+use sql::Dialect;
+use sqlx::AnyPool;
+use std::sync::Arc;
+use writer::Writer;
+
+/// Why the store did not do as asked. Refusals of the domain are not errors: they are values of a write's output.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Too many writes wait already; nothing was changed.
+    #[error("too many writes are waiting; try again in a moment")]
+    Overloaded,
+    /// The database cannot write now, for example on a full disk; nothing was changed.
+    #[error("the database cannot write now: {0}")]
+    Unavailable(String),
+    /// The store is closed, or failed in a way that makes going on unsafe.
+    #[error("the database is closed")]
+    Closed,
+    /// A fault in a statement, or the connection broke.
+    #[error("database error: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// A change, applied in a transaction together with others. It is repeatable: whatever is not in the database (time, ids) it carries.
+pub trait Write: Send + Sync + 'static {
+    /// What it is called in logs and metrics.
+    const NAME: &'static str;
+    /// What it answers; a refusal by the domain is one of these values and must leave the transaction as it was.
+    type Output: Send + 'static;
+
+    /// Does it.
+    fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> impl Future<Output = sqlx::Result<Self::Output>> + Send + 'a;
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    readers: AnyPool,
+    writer: Writer,
+    hub: Arc<Hub>,
+    dialect: Dialect,
+    identity: Identity,
+}
+
+impl Store {
+    /// Applies a write and answers after its commit.
+    ///
+    /// # Errors
+    /// [`StoreError`]; after `Overloaded` and `Unavailable` nothing was changed.
+    pub async fn write<W: Write>(&self, write: W) -> Result<W::Output, StoreError> {
+        self.writer.write(write).await
+    }
+
+    /// Who wakes and waits.
+    #[must_use]
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    /// Who this server is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Which database it is.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.dialect
+    }
+
+    /// Resolves with a reason once the database failed in a way that makes going on unsafe (a failed fsync, another server's lock).
+    pub async fn failed(&self) -> String {
+        self.writer.failed().await
+    }
+
+    /// Commits what waits and refuses what comes later.
+    pub async fn close(&self) {
+        self.writer.close().await;
+        self.readers.close().await;
+    }
+
+    pub(in crate::store) fn readers(&self) -> &AnyPool {
+        &self.readers
+    }
+}
+
+/// Every statement of the store with its name, so that a test can prepare each on both databases. A spelling that is empty is not used there.
+pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
+    let files = [
+        contexts::ALL,
+        codebases::ALL,
+        events::ALL,
+        identity::ALL,
+        stream::ALL,
+        submit::ALL,
+        tasks::ALL,
+        probe::ALL,
+        tokens::ALL,
+        tx::ALL,
+        upkeep::ALL,
+        writer::ALL,
+    ];
+    let one = files.into_iter().flatten();
+    one.chain(attempts::all()).chain(claim::all()).chain(workers::all()).copied()
+}

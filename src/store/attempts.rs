@@ -1,0 +1,107 @@
+//! Attempts: how executions of a task begin, end and get lost. Every write here names its attempt; a stale one changes nothing.
+
+mod cancel;
+mod end;
+mod lose;
+mod report;
+
+pub use cancel::{CancelOutcome, CancelTask};
+pub(in crate::store) use end::{End, FinishTask};
+pub(in crate::store) use lose::lose;
+pub use lose::{EndOverdueTask, LoseAttempt, LoseOutcome, MarkReconnected};
+pub use report::{Report, ReportOutcome};
+
+use super::row::Columns as _;
+use super::sql::{Sql, statements};
+use super::{Store, StoreError, Tx};
+use muster_protocol::digest::OutputDigest;
+use muster_protocol::ids::{InstanceId, SessionId, TaskId, WorkerId};
+use muster_protocol::time::Timestamp;
+use sqlx::any::AnyRow;
+
+/// An attempt as it is stored.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// Its number.
+    pub attempt: u64,
+    /// Whose it is.
+    pub worker_id: WorkerId,
+    /// The start of the daemon that has it.
+    pub instance: Option<InstanceId>,
+    /// `reserved`, `assigned`, `started`, `ended`.
+    pub state: String,
+    /// How it ended.
+    pub outcome: Option<String>,
+    /// Its OpenCode session.
+    pub session_id: Option<SessionId>,
+    /// When the worker began.
+    pub started_at: Option<Timestamp>,
+    /// The `seq` of the entry expected next.
+    pub next_seq: u64,
+    /// Count and hash of its entries so far.
+    pub digest: OutputDigest,
+}
+
+/// The words of `attempts.state`.
+pub mod state {
+    /// Offered to a plain worker, which has not said yet that it takes it.
+    pub const RESERVED: &str = "reserved";
+    /// Given to a worker.
+    pub const ASSIGNED: &str = "assigned";
+    /// Begun by the worker.
+    pub const STARTED: &str = "started";
+    /// Over.
+    pub const ENDED: &str = "ended";
+}
+
+impl Attempt {
+    /// Whether the worker had begun.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.started_at.is_some()
+    }
+
+    fn read(row: &AnyRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            attempt: row.count("attempt")?,
+            worker_id: WorkerId(row.text("worker_id")?),
+            instance: row.maybe_parsed("instance")?,
+            state: row.text("state")?,
+            outcome: row.maybe_text("outcome")?,
+            session_id: row.maybe_text("session_id")?.map(SessionId),
+            started_at: row.maybe_time("started_at")?,
+            next_seq: row.count("next_seq")?,
+            digest: OutputDigest { bytes: row.count("bytes")?, hash: row.text("hash")? },
+        })
+    }
+}
+
+statements! {
+    GET: "SELECT attempt, worker_id, instance, state, outcome, session_id, started_at, next_seq, bytes, hash FROM attempts
+        WHERE task_id = $1 AND attempt = $2";
+    LIST: "SELECT attempt, worker_id, instance, state, outcome, session_id, started_at, next_seq, bytes, hash FROM attempts
+        WHERE task_id = $1 ORDER BY attempt";
+}
+
+/// The statements of all files of this module.
+pub(in crate::store) fn all() -> impl Iterator<Item = &'static (&'static str, Sql)> {
+    ALL.iter().chain(cancel::ALL).chain(end::ALL).chain(lose::ALL).chain(report::ALL)
+}
+
+impl Store {
+    /// The attempts of a task, oldest first.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn attempts(&self, task: TaskId) -> Result<Vec<Attempt>, StoreError> {
+        let rows = LIST.on(self.dialect()).bind(task.to_string()).fetch_all(self.readers()).await?;
+        Ok(rows.iter().map(Attempt::read).collect::<sqlx::Result<_>>()?)
+    }
+}
+
+impl Tx<'_> {
+    pub(in crate::store) async fn attempt(&mut self, task: TaskId, attempt: u64) -> sqlx::Result<Option<Attempt>> {
+        let statement = GET.on(self.dialect()).bind(task.to_string()).bind(super::row::to_int(attempt));
+        self.optional(statement).await?.as_ref().map(Attempt::read).transpose()
+    }
+}

@@ -1,0 +1,235 @@
+//! What a worker says of an attempt: started, ended, handed back, interrupted.
+
+use super::super::row::{to_int, to_json};
+use super::super::sql::statements;
+use super::super::tasks::TaskRecord;
+use super::super::tx::NewEvent;
+use super::super::{Tx, Write};
+use super::end::{End, FinishTask, RequeueTask};
+use super::lose::{lose, overdue, reconnect};
+use super::{Attempt, state};
+use crate::domain::loss::Loss;
+use crate::events::Wake;
+use muster_protocol::digest::OutputDigest;
+use muster_protocol::event::kind;
+use muster_protocol::ids::{SessionId, TaskId};
+use muster_protocol::stream::{EntryKind, StatusNote};
+use muster_protocol::task::{PENDING_CODEBASE, ReportStatus, ReportedStatus, Task, TaskState};
+use muster_protocol::time::Timestamp;
+use serde_json::json;
+
+/// Takes in a worker's report.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// The task.
+    pub task: TaskId,
+    /// What the worker says.
+    pub report: ReportStatus,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// What became of it.
+#[derive(Debug, Clone)]
+pub enum ReportOutcome {
+    /// There is no such task.
+    NotFound,
+    /// Taken in, now or before.
+    Taken(Box<TaskRecord>),
+    /// The worker speaks of an attempt that is not, or no longer, the current one.
+    Stale(Box<Task>),
+    /// Another worker has the task.
+    HeldByAnother(Box<Task>),
+    /// The task has ended.
+    Terminal(Box<Task>),
+    /// Entries are missing.
+    Gap {
+        /// The `seq` expected next.
+        next_seq: u64,
+    },
+    /// The worker may not take this task now; for a plain worker's claim.
+    NotForIt(Box<Task>),
+    /// The status is none that a worker reports.
+    UnknownStatus,
+}
+
+statements! {
+    START_ATTEMPT: "UPDATE attempts SET state = 'started', started_at = COALESCE(started_at, $3), session_id = COALESCE($4, session_id)
+        WHERE task_id = $1 AND attempt = $2";
+    START_TASK: "UPDATE tasks SET started_at = COALESCE(started_at, $2), session_id = COALESCE($3, session_id), updated_at = $2,
+        entries = entries + $4 WHERE id = $1";
+    KEEP_LATE: "UPDATE attempts SET late_report = $3 WHERE task_id = $1 AND attempt = $2 AND late_report IS NULL";
+}
+
+impl Write for Report {
+    const NAME: &'static str = "report_attempt";
+    type Output = ReportOutcome;
+
+    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<ReportOutcome> {
+        let Some(mut record) = tx.task(self.task).await? else { return Ok(ReportOutcome::NotFound) };
+        let is_claim = self.report.status == ReportedStatus::Running && self.report.attempt.is_none();
+        if is_claim && !record.held && record.task.state == TaskState::Submitted {
+            if !tx.claim_for_plain(&record, &self.report.worker_id, state::ASSIGNED, self.now).await? {
+                return Ok(ReportOutcome::NotForIt(Box::new(record.task)));
+            }
+            record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
+        }
+        let number = self.report.attempt.unwrap_or(record.task.attempt);
+        let attempt = tx.attempt(self.task, number).await?;
+        let Some(attempt) = attempt.filter(|attempt| attempt.worker_id == self.report.worker_id) else {
+            return Ok(self.refuse_stranger(record));
+        };
+        if !record.held || record.task.attempt != number {
+            return self.answer_late(tx, record, &attempt).await;
+        }
+        if let Some(expected) = self.report.entries.filter(|sent| *sent > attempt.next_seq) {
+            tracing::debug!(task.id = %self.task, expected, stored = attempt.next_seq, "a report came before its entries");
+            return Ok(ReportOutcome::Gap { next_seq: attempt.next_seq });
+        }
+        if record.task.state == TaskState::Submitted {
+            // A plain worker's first word on its reservation, whatever it says.
+            tx.take_reserved(&record, &self.report.worker_id, self.now).await?;
+            record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
+        }
+        if reconnect(tx, &record, self.now).await? {
+            record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
+        }
+        if !self.take(tx, &record, &attempt).await? {
+            return Ok(ReportOutcome::UnknownStatus);
+        }
+        let record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
+        Ok(ReportOutcome::Taken(Box::new(record)))
+    }
+}
+
+impl Report {
+    /// Somebody who never had this attempt.
+    fn refuse_stranger(&self, record: TaskRecord) -> ReportOutcome {
+        let by_another = record.held && record.holder.as_ref() != Some(&self.report.worker_id);
+        let task = Box::new(record.task);
+        if task.state.is_terminal() {
+            ReportOutcome::Terminal(task)
+        } else if by_another {
+            ReportOutcome::HeldByAnother(task)
+        } else {
+            ReportOutcome::Stale(task)
+        }
+    }
+
+    /// A report on an attempt that is over: the same one again is answered as before; another is kept with the attempt and changes nothing.
+    async fn answer_late(&self, tx: &mut Tx<'_>, record: TaskRecord, attempt: &Attempt) -> sqlx::Result<ReportOutcome> {
+        let said = match self.report.status {
+            ReportedStatus::Completed => TaskState::Completed.as_str(),
+            ReportedStatus::Failed => TaskState::Failed.as_str(),
+            ReportedStatus::Cancelled => TaskState::Canceled.as_str(),
+            ReportedStatus::Pending => "handed_back",
+            _ => "",
+        };
+        if attempt.outcome.as_deref() == Some(said) {
+            return Ok(ReportOutcome::Taken(Box::new(record)));
+        }
+        if !said.is_empty() {
+            let keep = KEEP_LATE.on(tx.dialect()).bind(self.task.to_string()).bind(to_int(attempt.attempt));
+            tx.execute(keep.bind(to_json(&self.report))).await?;
+        }
+        let task = Box::new(record.task);
+        Ok(if task.state.is_terminal() { ReportOutcome::Terminal(task) } else { ReportOutcome::Stale(task) })
+    }
+
+    /// Takes in the report of the current holder; false if the status is unknown.
+    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<bool> {
+        let now = self.now;
+        match &self.report.status {
+            ReportedStatus::Running => self.start(tx, record, attempt).await?,
+            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await?,
+            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await?,
+            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await?,
+            ReportedStatus::Pending if record.cancel_asked_at.is_some() => {
+                let end = End { confirmed: Some(true), ..End::without_result(TaskState::Canceled, None, None) };
+                FinishTask { record, end, now }.apply(tx).await?;
+            }
+            ReportedStatus::Pending => {
+                let requeue = RequeueTask { record, outcome: "handed_back", lost: false, continuation: record.continuation, now };
+                requeue.apply(tx).await?;
+            }
+            ReportedStatus::Interrupted => {
+                lose(tx, record, Loss::Interrupted, now).await?;
+            }
+            ReportedStatus::Other(_) => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    async fn start(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {
+        let (task, session) = (&record.task, self.report.session_id.as_ref());
+        let first = !attempt.is_started();
+        let dialect = tx.dialect();
+        let start = START_ATTEMPT.on(dialect).bind(self.task.to_string()).bind(to_int(attempt.attempt)).bind(self.now.0);
+        tx.execute(start.bind(session.map(|id| id.0.clone()))).await?;
+        let start = START_TASK.on(dialect).bind(self.task.to_string()).bind(self.now.0).bind(session.map(|id| id.0.clone()));
+        let new_session = session.filter(|session| task.session_id.as_ref() != Some(*session));
+        let tell = first || new_session.is_some();
+        tx.execute(start.bind(i64::from(tell))).await?;
+        if tell {
+            let note = StatusNote {
+                state: "started".to_owned(),
+                worker: Some(attempt.worker_id.to_string()),
+                session_id: session.map(ToString::to_string),
+                ..StatusNote::default()
+            };
+            tx.note(self.task, task.entries + 1, attempt.attempt, self.now, EntryKind::Status, &note);
+        }
+        if first {
+            let data = json!({ "title": task.title, "worker_id": attempt.worker_id, "attempt": attempt.attempt });
+            tx.event(NewEvent { kind: kind::TASK_STARTED, subject: format!("tasks/{}", self.task), at: self.now, data });
+        }
+        if let Some(session) = new_session {
+            self.bind_context(tx, record, attempt, session).await?;
+        }
+        tx.wake(Wake::Task(self.task));
+        Ok(())
+    }
+
+    async fn bind_context(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt, session: &SessionId) -> sqlx::Result<()> {
+        if record.task.codebase_id.as_str() == PENDING_CODEBASE {
+            return Ok(());
+        }
+        tx.bind_context(&record.task.context_id, &attempt.worker_id, &record.task.codebase_id, session, self.now).await
+    }
+
+    async fn finish(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt, state: TaskState) -> sqlx::Result<()> {
+        let report = &self.report;
+        let verified = self.verify(tx, attempt);
+        let past_deadline = state == TaskState::Canceled && record.task.deadline.is_some_and(|deadline| deadline <= self.now);
+        let end = if past_deadline {
+            End { session_id: report.session_id.clone(), usage: report.usage, changes: report.changes.clone(), verified, ..overdue() }
+        } else {
+            End {
+                state,
+                result: report.result.clone(),
+                error: report.error.clone(),
+                error_code: report.error_code.clone(),
+                session_id: report.session_id.clone(),
+                usage: report.usage,
+                changes: report.changes.clone(),
+                verified,
+                confirmed: (state == TaskState::Canceled).then_some(true),
+            }
+        };
+        if let Some(session) = report.session_id.as_ref().filter(|session| record.task.session_id.as_ref() != Some(*session)) {
+            self.bind_context(tx, record, attempt, session).await?;
+        }
+        FinishTask { record, end, now: self.now }.apply(tx).await
+    }
+
+    /// Compares what is stored with what the worker counted and hashed.
+    fn verify(&self, tx: &mut Tx<'_>, attempt: &Attempt) -> Option<bool> {
+        let sent = OutputDigest { bytes: self.report.bytes?, hash: self.report.hash.clone()? };
+        let same = sent == attempt.digest;
+        if !same {
+            let data = json!({ "attempt": attempt.attempt, "sent": sent.hash, "stored": attempt.digest.hash });
+            tx.event(NewEvent { kind: kind::TASK_OUTPUT_DIFFERS, subject: format!("tasks/{}", self.task), at: self.now, data });
+        }
+        Some(same)
+    }
+}

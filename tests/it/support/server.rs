@@ -1,0 +1,172 @@
+//! A real control plane: the `muster` binary on a free port, with a directory of its own.
+
+use super::process::{free_port, new_log};
+use super::wait::wait_for;
+use super::{Cx, Process};
+use anyhow::{Context, Result};
+use muster_protocol::client::Client;
+use serde_json::Value;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+/// The binary under test.
+pub(crate) const MUSTER: &str = env!("CARGO_BIN_EXE_muster");
+
+const START_LIMIT: Duration = Duration::from_secs(30);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// A control plane, running or not.
+pub(crate) struct Server {
+    name: String,
+    dir: PathBuf,
+    data_dir: PathBuf,
+    port: u16,
+    args: Vec<OsString>,
+    process: Option<Process>,
+    client: Client,
+}
+
+impl Server {
+    /// Starts one with the embedded database.
+    pub(crate) async fn start(cx: &Cx) -> Result<Self> {
+        Self::new(cx.dir(), "server")?.launch().await
+    }
+
+    /// One that is not started yet; `name` names its log and its directory.
+    pub(crate) fn new(dir: &Path, name: &str) -> Result<Self> {
+        let port = free_port()?;
+        let client = Client::new(&format!("http://127.0.0.1:{port}"), None)?;
+        new_log(&dir.join(format!("{name}.log")))?;
+        Ok(Self {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            data_dir: dir.join(format!("{name}-data")),
+            port,
+            args: Vec::new(),
+            process: None,
+            client,
+        })
+    }
+
+    /// Adds arguments to `muster serve`.
+    pub(crate) fn with_args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Gives it another data directory, for example another server's.
+    pub(crate) fn with_data_dir(self, data_dir: PathBuf) -> Self {
+        Self { data_dir, ..self }
+    }
+
+    /// Starts it and waits until it is ready.
+    pub(crate) async fn launch(mut self) -> Result<Self> {
+        self.restart().await?;
+        Ok(self)
+    }
+
+    /// Starts it again on the same port and the same data, after [`Self::kill`] or [`Self::stop`].
+    pub(crate) async fn restart(&mut self) -> Result<()> {
+        let mut process = self.spawn()?;
+        let ready = self.path_url("/readyz");
+        wait_for("the server to be ready", START_LIMIT, async || {
+            if let Some(status) = process.exit_status()? {
+                anyhow::bail!("the server ended ({status}): {}", process.log());
+            }
+            let answer = reqwest::get(&ready).await;
+            Ok(answer.is_ok_and(|answer| answer.status().is_success()).then_some(()))
+        })
+        .await?;
+        self.process = Some(process);
+        Ok(())
+    }
+
+    /// Starts it without waiting, for cases in which it refuses to start.
+    pub(crate) fn spawn(&self) -> Result<Process> {
+        let mut command = Command::new(MUSTER);
+        without_settings(&mut command);
+        command.arg("serve").args(["--port", &self.port.to_string()]).arg("--data-dir").arg(self.data_dir()).args(&self.args);
+        command.env("HOME", &self.dir);
+        Process::spawn("the server", command, &self.log_path())
+    }
+
+    /// Where its data is.
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.join(format!("{}.log", self.name))
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) async fn kill(&mut self) -> Result<()> {
+        self.process.take().context("the server does not run")?.kill().await
+    }
+
+    /// Asks it to end and waits for that.
+    pub(crate) async fn stop(&mut self) -> Result<ExitStatus> {
+        self.process.take().context("the server does not run")?.terminate(STOP_LIMIT).await
+    }
+
+    /// Its process id.
+    pub(crate) fn process_id(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the server does not run")?.id())
+    }
+
+    /// Its port on 127.0.0.1.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its address, without a path.
+    pub(crate) fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// The address of a path.
+    pub(crate) fn path_url(&self, path: &str) -> String {
+        format!("{}{path}", self.url())
+    }
+
+    /// The typed client.
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `GET` of a path that must answer JSON.
+    pub(crate) async fn get(&self, path: &str) -> Result<Value> {
+        json(reqwest::get(self.path_url(path)).await?).await
+    }
+
+    /// `POST` of JSON to a path that must answer JSON.
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Result<Value> {
+        json(reqwest::Client::new().post(self.path_url(path)).json(body).send().await?).await
+    }
+
+    /// The command `muster ARGS..` against this server.
+    pub(crate) fn muster<A: Into<OsString>>(&self, args: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(MUSTER);
+        without_settings(&mut command);
+        command.env("HOME", &self.dir).env("MUSTER_SERVER", self.url()).args(args.into_iter().map(Into::into));
+        command
+    }
+}
+
+async fn json(answer: reqwest::Response) -> Result<Value> {
+    let (status, text) = (answer.status(), answer.text().await?);
+    anyhow::ensure!(status.is_success(), "the server answered {status}: {text}");
+    Ok(serde_json::from_str(&text)?)
+}
+
+/// What is set around the tests must not change them.
+pub(super) fn without_settings(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("MUSTER_") || text.starts_with("OPENCODE_") || text.starts_with("XDG_") || text == "RUST_LOG" {
+            command.env_remove(&name);
+        }
+    }
+}
