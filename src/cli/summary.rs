@@ -31,7 +31,7 @@ pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(St
             count(usage.input + usage.cache_read + usage.cache_write),
             count(usage.output + usage.reasoning)
         ));
-        facts.push(cost(usage.cost));
+        facts.extend((usage.cost > 0.0).then(|| cost(usage.cost)));
     }
     facts.extend(task.completed_at.map(|end| took(end.since(task.started_at.unwrap_or(task.created_at)))));
     facts.extend(changes(&task.changes));

@@ -171,8 +171,14 @@ impl WriterTask {
                 answer_all(batch, || Err(StoreError::Closed));
                 return Err(reason);
             }
+            Err(Fault::Unknown(reason)) => {
+                let error = format!("the connection was lost while committing, and whether the change is stored is not known: {reason}");
+                tracing::error!(error, "the fate of a batch of writes is unknown");
+                answer_all(batch, || Err(StoreError::Database(sqlx::Error::Io(std::io::Error::other(error.clone())))));
+            }
             Err(Fault::Unavailable(reason)) => {
                 tracing::warn!(reason, "the database cannot write now");
+                self.conn.distrust();
                 answer_all(batch, || Err(StoreError::Unavailable(reason.clone())));
             }
             Err(Fault::Statement(error)) if batch.len() == 1 => answer_faulty(batch, error),
@@ -192,6 +198,7 @@ impl WriterTask {
         let ids = Arc::clone(&self.ids);
         let mut new_id = move |at| EventId(ids.uuid(at));
         let mut tries = 0;
+        self.conn.be_connected().await?;
         loop {
             tries += 1;
             let failed = match self.conn.transact(batch, &batch_id, now, &mut new_id).await {
@@ -201,21 +208,39 @@ impl WriterTask {
                 }
                 Err(failed) => failed,
             };
-            let outcome_unknown = failed.at_commit && failed.connection_lost();
-            let again = failed.is_conflict() || failed.connection_lost();
-            if !again || tries >= TRIES {
-                return Err(failed.into_fault());
-            }
-            tracing::warn!(error = %failed.error, tries, "a batch of writes is tried again");
             if failed.connection_lost() {
-                self.conn.reconnect().await?;
-                if outcome_unknown && self.conn.has_committed(&batch_id).await? {
+                if self.reconnect(&batch_id, failed.at_commit).await? {
                     // Whom to wake went with the connection: everybody waiting looks again.
                     self.hub.wake_all();
                     return Ok(());
                 }
+            } else if !failed.is_conflict() {
+                return Err(failed.into_fault());
+            }
+            if tries >= TRIES {
+                return Err(failed.into_fault());
+            }
+            tracing::warn!(error = %failed.error, tries, "a batch of writes is tried again");
+        }
+    }
+
+    /// Connects again and finds out whether the batch is stored, if the connection was lost while committing it.
+    async fn reconnect(&mut self, batch_id: &str, while_committing: bool) -> Result<bool, Fault> {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            match self.conn.reconnect().await {
+                Err(Fault::Unavailable(reason)) if while_committing => return Err(Fault::Unknown(reason)),
+                outcome => outcome?,
+            }
+            if !while_committing {
+                return Ok(false);
+            }
+            match self.conn.has_committed(batch_id).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => last = error.to_string(),
             }
         }
+        Err(Fault::Unknown(last))
     }
 }
 

@@ -1,0 +1,3 @@
+//! The daemon's own life.
+use libtest_mimic::Trial;
+pub fn trials() -> Vec<Trial> { vec![] }
