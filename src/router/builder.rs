@@ -32,7 +32,7 @@ impl Routes {
     /// Adds a route whose answer takes `limits.request_timeout` at most.
     #[must_use]
     pub fn route(self, access: Access, routes: UtoipaMethodRouter<App>) -> Self {
-        let timeout = from_fn_with_state(self.app.config().limits.request_timeout, stack::within);
+        let timeout = from_fn_with_state(self.app.config.limits.request_timeout, stack::within);
         self.long(access, routes.map(|methods| methods.route_layer(timeout)))
     }
 

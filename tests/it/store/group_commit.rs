@@ -83,7 +83,8 @@ async fn a_refused_write_leaves_its_neighbours_alone(bench: &Bench) -> Result<()
     let mut writes = Vec::new();
     for n in 0..60 {
         let task = bench.task(&format!("task {n}"));
-        let foreign = NewTask { own_only: true, owner: PrincipalId::from("token:1"), context_id: theirs.context_id.clone(), ..task.clone() };
+        let foreign =
+            NewTask { own_only: true, owner: PrincipalId::from("token:1"), context_id: theirs.context_id.clone(), ..task.clone() };
         writes.push(bench.submitted(if n % 3 == 0 { foreign } else { task }));
     }
     for (n, outcome) in (0..).zip(join_all(writes).await) {

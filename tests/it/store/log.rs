@@ -57,7 +57,10 @@ async fn tasks_are_listed_with_filters_and_page_by_page(bench: &Bench) -> Result
         let found = list(TaskFilter { text: Some(text.into()), ..TaskFilter::default() }).await?.len();
         ensure!(found == count, "{found} tasks with {text:?}, not {count}");
     }
-    ensure!(list(TaskFilter { owner: Some("nobody".into()), ..TaskFilter::default() }).await.is_ok_and(|l| l.is_empty()), "another owner's");
+    ensure!(
+        list(TaskFilter { owner: Some("nobody".into()), ..TaskFilter::default() }).await.is_ok_and(|l| l.is_empty()),
+        "another owner's"
+    );
     let all = list(TaskFilter::default()).await?;
     let order: Vec<_> = all.iter().map(|r| (std::cmp::Reverse(r.task.priority), r.task.id)).collect();
     ensure!(order.is_sorted() && all.len() == 12, "{order:?}");

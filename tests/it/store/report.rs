@@ -176,7 +176,8 @@ async fn the_first_of_finish_and_cancel_wins(bench: &Bench) -> Result<()> {
             (cancel?, finish?)
         };
         ensure!(finish.task.state == TaskState::Completed, "round {round}: {finish:?}");
-        let expected = if round % 2 == 0 { matches!(cancel, CancelOutcome::Terminal(_)) } else { matches!(cancel, CancelOutcome::Asked(_)) };
+        let expected =
+            if round % 2 == 0 { matches!(cancel, CancelOutcome::Terminal(_)) } else { matches!(cancel, CancelOutcome::Asked(_)) };
         ensure!(expected, "round {round}: {cancel:?}");
         ensure!(!bench.record(at.task.id).await?.task.cancel_requested, "a completed task is still to be canceled");
     }

@@ -227,7 +227,8 @@ fn permission() {
 }
 
 fn question() {
-    let (known, end) = run(r#"!tool question {"questions":[{"question":"Which db?","header":"DB","options":[{"label":"a","description":"b"}]}]}"#);
+    let (known, end) =
+        run(r#"!tool question {"questions":[{"question":"Which db?","header":"DB","options":[{"label":"a","description":"b"}]}]}"#);
     assert_eq!((end.status.as_str(), end.error_code.as_deref()), ("failed", Some("question_refused")), "{end:?}");
     assert!(end.error.unwrap().contains("Which db?"));
     assert_eq!(known.data("interaction")[0]["kind"], "question");

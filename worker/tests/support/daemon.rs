@@ -29,7 +29,11 @@ impl Daemon {
         let home = dir.join("home");
         std::fs::create_dir_all(&home).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster-worker"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &home).env("MUSTER_LOG", "info,muster_worker=debug,opencode=debug");
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &home)
+            .env("MUSTER_LOG", "info,muster_worker=debug,opencode=debug");
         command.args(["--server", &plane.url, "--name", "w", "--slots", "4", "--isolated", "--state-dir"]).arg(dir.join("state"));
         if let Some(opencode) = options.opencode.or_else(opencode) {
             command.arg("--opencode").arg(opencode);

@@ -37,7 +37,11 @@ impl Known {
 
     /// The data of all entries of a kind.
     pub fn data(&self, kind: &str) -> Vec<Value> {
-        self.entries.iter().filter(|entry| entry.kind.as_str() == kind).map(|entry| serde_json::from_str(entry.data.get()).unwrap()).collect()
+        self.entries
+            .iter()
+            .filter(|entry| entry.kind.as_str() == kind)
+            .map(|entry| serde_json::from_str(entry.data.get()).unwrap())
+            .collect()
     }
 }
 
@@ -189,7 +193,10 @@ impl Plane {
             "global_codebase_id": null, "status": "active", "registered_at": 0, "last_seen": 0});
         self.lock().registrations.push(body);
         self.changed.notify_all();
-        (200, json!({"success": true, "worker": worker, "registration": 1, "lease_ms": 6_000, "wait_ms": WAIT.as_millis(), "codebases": []}))
+        (
+            200,
+            json!({"success": true, "worker": worker, "registration": 1, "lease_ms": 6_000, "wait_ms": WAIT.as_millis(), "codebases": []}),
+        )
     }
 
     fn pull(&self, pull: &Pull) -> Option<(u16, Value)> {
