@@ -25,7 +25,7 @@ fn duties() -> [Duty; 4] {
         Duty { name: "leases", period: Duration::from_millis(500), run_once: |app| leases::run_once(app).boxed() },
         Duty { name: "due_tasks", period: Duration::from_millis(500), run_once: |app| times::run_once(app).boxed() },
         Duty { name: "presence", period: Duration::from_secs(15), run_once: |app| upkeep::save_presence(app).boxed() },
-        Duty { name: "forget", period: Duration::from_secs(60), run_once: |app| upkeep::forget(app).boxed() },
+        Duty { name: "forget", period: Duration::from_mins(1), run_once: |app| upkeep::forget(app).boxed() },
     ]
 }
 
