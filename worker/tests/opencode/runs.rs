@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_text_answer_streams_and_the_result_is_the_stored_message", text),
         trial("models_are_registered_without_keys", models),
@@ -55,7 +55,7 @@ fn suite() -> &'static Suite {
 }
 
 /// Ends what [`suite`] has started.
-pub fn finish() {
+pub(crate) fn finish() {
     if let Some(suite) = SUITE.get() {
         suite.daemon.end();
         suite.llm.end();
