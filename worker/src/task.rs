@@ -106,10 +106,10 @@ pub async fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, ending: Endi
     let status = report.status.clone();
     match (&report.error_code, &report.error) {
         (Some(code), Some(error)) => {
-            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s ({code}): {error}", took.as_secs_f64())
+            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s ({code}): {error}", took.as_secs_f64());
         }
         _ => {
-            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s", took.as_secs_f64())
+            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s", took.as_secs_f64());
         }
     }
     attempt.set_state(AttemptState::Finishing);
@@ -139,7 +139,7 @@ async fn run_to_end(shared: &Arc<Shared>, attempt: &Arc<Attempt>) -> Ending {
     attempt.set_state(AttemptState::Started);
     attempt.wake.notify_one();
     tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{}: begun", attempt.describe());
-    if builtin_mode::contains(&attempt.task().mode) { builtin::run(shared, attempt).await } else { prompt::run(shared, attempt).await }
+    if builtin_mode::contains(&attempt.task().mode) { builtin::run(shared, attempt) } else { prompt::run(shared, attempt).await }
 }
 
 /// The ending of an attempt that was stopped before it was begun.

@@ -1,6 +1,8 @@
 //! The daemon against the real OpenCode with a fake LLM. Without an OpenCode these tests count as skipped; with
 //! `MUSTER_REQUIRE=opencode` that is a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 #[path = "opencode/lifecycle.rs"]
 mod lifecycle;
 #[path = "opencode/runs.rs"]

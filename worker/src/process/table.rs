@@ -137,9 +137,10 @@ fn send(process: &Process, signal: Signal) {
 
 /// Reaps adopted orphans. Only what was a zombie at the time of the last call too: the daemon's own children are
 /// waited for elsewhere, at once.
-pub fn reap_orphans(last: &mut HashSet<(i32, u64)>) {
+pub fn reap_orphans<S: std::hash::BuildHasher + Default>(last: &mut HashSet<(i32, u64), S>) {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let zombies: HashSet<(i32, u64)> = snapshot().into_iter().filter(|p| p.zombie && p.parent == own).map(|p| (p.pid, p.started)).collect();
+    let zombies: HashSet<(i32, u64), S> =
+        snapshot().into_iter().filter(|p| p.zombie && p.parent == own).map(|p| (p.pid, p.started)).collect();
     for (pid, _) in zombies.intersection(last) {
         reap(*pid);
     }

@@ -13,7 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-const WAIT: Duration = Duration::from_millis(2_000);
+const WAIT: Duration = Duration::from_secs(2);
 
 /// What is known of one task.
 #[derive(Clone, Default)]
@@ -226,8 +226,8 @@ impl Plane {
                     cancel.push(json!({"task_id": id, "attempt": known.attempt}));
                 }
             }
-            let stale = |(id, attempt): &&(TaskId, u64)| state.tasks.get(id).is_none_or(|known| known.attempt != *attempt);
-            let drop: Vec<Value> = running.iter().filter(stale).map(|(id, attempt)| json!({"task_id": id, "attempt": attempt})).collect();
+            let gone = |(id, attempt): &&(TaskId, u64)| state.tasks.get(id).is_none_or(|known| known.attempt != *attempt);
+            let drop: Vec<Value> = running.iter().filter(gone).map(|(id, attempt)| json!({"task_id": id, "attempt": attempt})).collect();
             if !(assign.is_empty() && cancel.is_empty() && drop.is_empty()) {
                 if state.lose_pull_answers > 0 {
                     state.lose_pull_answers -= 1;
