@@ -13,5 +13,7 @@ if ! command -v cargo-deny >/dev/null; then
     cargo install cargo-deny --version "$version" --locked --debug --root build/tools --target-dir build/tools/target >&2
     rm -rf build/tools/target
 fi
+# Also what only other platforms need: a build does not fetch that.
+cargo fetch --locked --quiet
 # --offline: the lock file is there, and nothing is to be fetched. The advisory database is not asked for.
 exec cargo deny --offline check licenses bans sources

@@ -18,7 +18,8 @@ server_pid='' worker_pid=''
 stop() {
     trap '' INT TERM
     for pid in $worker_pid $server_pid; do
-        kill -TERM "$pid" 2>/dev/null && wait "$pid" 2>/dev/null || true
+        kill -TERM "$pid" 2>/dev/null || continue
+        wait "$pid" 2>/dev/null || true
     done
     exit "${1:-0}"
 }

@@ -46,10 +46,10 @@ start_postgres() {
     fi
 }
 
-doc() { RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --quiet; }
+doc() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --quiet; }
 
 # The worker's binary is built first: the integration tests of the server start it.
-tests() { cargo build --workspace --quiet && cargo test --workspace --no-fail-fast; }
+tests() { cargo build --locked --workspace --quiet && cargo test --locked --workspace --no-fail-fast; }
 
 # Sums the lines "test result: ok. 12 passed; 0 failed; 1 ignored; .." of all test programs.
 summary() {
@@ -67,7 +67,7 @@ summary() {
 
 step requirements requirements
 step format cargo fmt --all --check
-step clippy cargo clippy --workspace --all-targets --quiet -- -D warnings
+step clippy cargo clippy --locked --workspace --all-targets --quiet -- -D warnings
 step doc doc
 step deny scripts/deny.sh
 start_postgres

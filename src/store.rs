@@ -10,12 +10,15 @@ pub mod contexts;
 pub mod events;
 pub mod identity;
 mod open;
+pub mod probe;
 pub mod row;
 pub mod sql;
 pub mod stream;
 pub mod submit;
 pub mod tasks;
+pub mod tokens;
 pub mod tx;
+pub mod upkeep;
 pub mod workers;
 pub mod writer;
 
@@ -112,7 +115,20 @@ impl Store {
 
 /// Every statement of the store with its name, so that a test can prepare each on both databases. A spelling that is empty is not used there.
 pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
-    let files = [contexts::ALL, codebases::ALL, events::ALL, identity::ALL, stream::ALL, submit::ALL, tasks::ALL, tx::ALL, writer::ALL];
+    let files = [
+        contexts::ALL,
+        codebases::ALL,
+        events::ALL,
+        identity::ALL,
+        stream::ALL,
+        submit::ALL,
+        tasks::ALL,
+        probe::ALL,
+        tokens::ALL,
+        tx::ALL,
+        upkeep::ALL,
+        writer::ALL,
+    ];
     let one = files.into_iter().flatten();
     one.chain(attempts::all()).chain(claim::all()).chain(workers::all()).copied()
 }

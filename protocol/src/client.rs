@@ -3,12 +3,18 @@
 //! One method a route; it neither retries nor prints. Whether a failure is worth another try is
 //! [`ClientError::is_retryable`]; how often and how fast is the caller's choice.
 
+mod error;
 mod events;
+#[cfg(test)]
+mod script;
+mod sse;
+#[cfg(test)]
+mod tests;
 
-pub use events::{EventStream, StreamMessage};
+pub use error::ClientError;
+pub use events::{EventStream, Incoming, StreamMessage};
 
 use crate::codebase::Codebase;
-use crate::error::ErrorBody;
 use crate::event::Event;
 use crate::ids::{CodebaseId, TaskId, WorkerId};
 use crate::model::ModelList;
@@ -17,90 +23,27 @@ use crate::stream::{AppendEntries, Appended};
 use crate::task::{CancelAnswer, Explanation, ReportStatus, StatusReported, SubmitTask, Task, TaskOutput};
 use crate::token::{CreateToken, Token, TokenCreated};
 use crate::worker::{Done, Drain, Pull, Pulled, RegisterWorker, Registered, Worker};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use error::{innermost, refusal};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
-use url::Url;
-
-/// What can come of a request besides its answer.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The address is none that this client can use.
-    #[error("`{address}` is no usable server address: {reason}")]
-    Address {
-        /// As given.
-        address: String,
-        /// Why not.
-        reason: String,
-    },
-    /// No connection, or it broke, or it took too long.
-    #[error("cannot reach the server at {server}: {reason}")]
-    Unreachable {
-        /// The server's address.
-        server: String,
-        /// What happened.
-        reason: String,
-    },
-    /// The server refused.
-    #[error("{message}")]
-    Refused {
-        /// The HTTP status.
-        status: u16,
-        /// The stable code; empty if the answer was not Muster's.
-        code: String,
-        /// The sentence for people.
-        message: String,
-        /// More, by code.
-        details: Value,
-        /// When the server asks to try again.
-        retry_after: Option<Duration>,
-    },
-    /// The answer is none that this client reads.
-    #[error("the server at {server} gave an answer that cannot be read: {reason}")]
-    Malformed {
-        /// The server's address.
-        server: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl ClientError {
-    /// Whether the same request may succeed later: no connection, overload, a fault of the server.
-    #[must_use]
-    pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Unreachable { .. } => true,
-            Self::Refused { status, .. } => *status == 429 || *status >= 500,
-            Self::Address { .. } | Self::Malformed { .. } => false,
-        }
-    }
-
-    /// The stable code of a refusal; empty otherwise.
-    #[must_use]
-    pub fn code(&self) -> &str {
-        match self {
-            Self::Refused { code, .. } => code,
-            _ => "",
-        }
-    }
-
-    /// `details.next_seq` of a refusal with the code `gap`.
-    #[must_use]
-    pub fn next_seq(&self) -> Option<u64> {
-        match self {
-            Self::Refused { details, .. } => details["next_seq"].as_u64(),
-            _ => None,
-        }
-    }
-}
+use url::{Host, Url};
 
 /// What a request may take, unless it waits by design.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// How much longer than its wait a long poll may take.
 const POLL_GRACE: Duration = Duration::from_secs(10);
+
+/// An answer as it came, and where the next one of a list begins.
+#[derive(Debug, Clone)]
+pub struct Page {
+    /// The body: JSON.
+    pub text: String,
+    /// The `cursor` of the next page; none if this was the last.
+    pub next: Option<String>,
+}
 
 /// A connection to one server. Cheap to clone.
 #[derive(Clone)]
@@ -124,7 +67,12 @@ impl Client {
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        if is_loopback(&base) {
+            // A proxy of the environment is for other machines; it could not reach this one's loopback.
+            http = http.no_proxy();
+        }
+        let http = http
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
@@ -333,6 +281,25 @@ impl Client {
         EventStream::new(self.clone(), &format!("v1/opencode/tasks/{task}/stream"), &[], after)
     }
 
+    /// `GET` of any route: the answer byte for byte, for those who pass it on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn get_text(&self, path: &str, query: &[(&str, &str)]) -> Result<Page, ClientError> {
+        let response = self.send(self.request(Method::GET, path).query(query)).await?;
+        let next = response.headers().get("x-next-cursor").and_then(|value| value.to_str().ok().map(str::to_owned));
+        let text = response.text().await.map_err(|e| self.unreachable(&e))?;
+        Ok(Page { text, next })
+    }
+
+    /// Reads what [`Self::get_text`] gave.
+    ///
+    /// # Errors
+    /// [`ClientError::Malformed`] if it has another shape.
+    pub fn read<T: DeserializeOwned>(&self, text: &str) -> Result<T, ClientError> {
+        serde_json::from_str(text).map_err(|e| ClientError::Malformed { server: self.server().to_owned(), reason: e.to_string() })
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, ClientError> {
         self.answer(self.request(Method::GET, path).query(query)).await
     }
@@ -368,33 +335,11 @@ impl Client {
     }
 }
 
-/// The cause at the bottom of a chain: reqwest's own sentence does not say why.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(deeper) = cause.source() {
-        cause = deeper;
+fn is_loopback(address: &Url) -> bool {
+    match address.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
     }
-    cause.to_string()
-}
-
-async fn refusal(response: Response) -> ClientError {
-    let status = response.status();
-    let retry_after = response.headers().get("retry-after").and_then(|value| value.to_str().ok()?.parse().ok()).map(Duration::from_secs);
-    let body = response.bytes().await.unwrap_or_default();
-    match serde_json::from_slice::<ErrorBody>(&body) {
-        Ok(ErrorBody { error, .. }) => {
-            ClientError::Refused { status: status.as_u16(), code: error.code, message: error.message, details: error.details, retry_after }
-        }
-        Err(_) => ClientError::Refused {
-            status: status.as_u16(),
-            code: String::new(),
-            message: format!("the server answered {status}{}", hint(status)),
-            details: Value::Null,
-            retry_after,
-        },
-    }
-}
-
-fn hint(status: StatusCode) -> &'static str {
-    if status == StatusCode::NOT_FOUND { "; is this a Muster server?" } else { "" }
 }

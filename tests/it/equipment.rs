@@ -1,7 +1,7 @@
 //! The test equipment itself: a case that fails must fail because of the product.
 
-use crate::support::{CutProxy, Cx, FakeLlm, Postgres, cases};
-use anyhow::{Result, ensure};
+use crate::support::{CutProxy, Cx, FakeLlm, Need, Postgres, cases};
+use anyhow::{Context, Result, ensure};
 use sqlx::Connection;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -9,7 +9,17 @@ use tokio::net::TcpListener;
 cases! {
     [Postgres] => each_database_is_fresh;
     [Python] => the_fake_language_model_counts_its_requests;
-    [] => the_proxy_loses_one_answer_after_the_request_has_arrived;
+    [] => what_must_be_here_is_here, the_proxy_loses_one_answer_after_the_request_has_arrived;
+}
+
+/// `MUSTER_REQUIRE` is to be believed: a word that means nothing would require nothing.
+async fn what_must_be_here_is_here(_: &Cx) -> Result<()> {
+    for word in Need::required() {
+        let need = Need::ALL.into_iter().find(|need| need.word() == word);
+        let need = need.with_context(|| format!("MUSTER_REQUIRE names {word:?}, which nothing can need"))?;
+        ensure!(need.missing().is_none(), "{:?}, and MUSTER_REQUIRE names it", need.missing());
+    }
+    Ok(())
 }
 
 async fn each_database_is_fresh(_: &Cx) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Event streams (SSE) that survive a lost connection.
 
+use super::error::innermost;
+use super::sse::Parser;
 use super::{Client, ClientError};
-use eventsource_stream::{Event as SseEvent, EventStreamError, Eventsource};
 use futures_util::stream::{BoxStream, StreamExt, unfold};
-use reqwest::Method;
+use reqwest::{Method, Response};
 use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
@@ -11,19 +12,30 @@ use tokio::time::{sleep, timeout};
 const SILENCE: Duration = Duration::from_secs(45);
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The longest pause that a server can ask for (`retry:`, `Retry-After`).
+const LONGEST_ASKED: Duration = Duration::from_mins(1);
 
 /// One message of an event stream.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamMessage {
     /// Its name: what kind of data it carries.
     pub event: String,
-    /// Its place, by which the stream is continued; empty if it has none.
+    /// Its place, by which the stream is continued: its own, or that of the last message that had one; empty before that.
     pub id: String,
     /// Its content.
     pub data: String,
 }
 
-type Lines = BoxStream<'static, Result<SseEvent, EventStreamError<reqwest::Error>>>;
+/// What [`EventStream::into_stream`] yields.
+#[derive(Debug)]
+pub enum Incoming {
+    /// A message.
+    Message(StreamMessage),
+    /// The connection is lost or could not be made; it is tried again by itself.
+    Lost(ClientError),
+    /// The server refuses the stream for a reason that will not pass. Nothing follows.
+    Refused(ClientError),
+}
 
 /// A stream of server-sent events. It reconnects with `Last-Event-ID`, so that nothing is missed and nothing comes twice.
 pub struct EventStream {
@@ -31,8 +43,13 @@ pub struct EventStream {
     path: String,
     query: Vec<(String, String)>,
     last_id: Option<String>,
-    open: Option<Lines>,
+    open: Option<(Response, Parser)>,
+    /// Before the next connection.
     pause: Duration,
+    first_pause: Duration,
+    silence: Duration,
+    is_broken: bool,
+    is_over: bool,
 }
 
 impl EventStream {
@@ -44,62 +61,107 @@ impl EventStream {
             last_id: after.map(|n| n.to_string()),
             open: None,
             pause: FIRST_PAUSE,
+            first_pause: FIRST_PAUSE,
+            silence: SILENCE,
+            is_broken: false,
+            is_over: false,
         }
     }
 
-    /// The next message. Waits for ever; while the server is away it reconnects with growing pauses (at most 5 s), and tells `on_lost` each time.
+    /// The next message. Waits for ever; while the server is away it reconnects with growing pauses (at most 5 s), and tells `on_lost` each
+    /// time. Do not drop the future half-way again and again: it would never get connected. [`Self::into_stream`] has no such rule.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] if the server refuses the stream for a reason that will not pass.
+    /// [`ClientError::Refused`] if the server refuses the stream for a reason that will not pass, [`ClientError::Malformed`] if what it answers is
+    /// no event stream.
     pub async fn next(&mut self, mut on_lost: impl FnMut(&ClientError)) -> Result<StreamMessage, ClientError> {
         loop {
-            let lost = match self.read().await {
-                Ok(message) => return Ok(message),
-                Err(error) if error.is_retryable() => error,
-                Err(error) => return Err(error),
-            };
-            self.open = None;
-            on_lost(&lost);
+            match self.step().await {
+                Incoming::Message(message) => return Ok(message),
+                Incoming::Lost(error) => on_lost(&error),
+                Incoming::Refused(error) => return Err(error),
+            }
+        }
+    }
+
+    /// The same as a [`futures_util::Stream`], whose `next` may be dropped at any point, as in `select!`.
+    #[must_use]
+    pub fn into_stream(self) -> BoxStream<'static, Incoming> {
+        unfold(self, |mut this| async move { if this.is_over { None } else { Some((this.step().await, this)) } }).boxed()
+    }
+
+    /// One message or one failure. After a failure the next step begins with the pause.
+    async fn step(&mut self) -> Incoming {
+        if std::mem::take(&mut self.is_broken) {
             sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            self.pause = (self.pause * 2).clamp(self.first_pause, LONGEST_PAUSE.max(self.first_pause));
+        }
+        match self.read().await {
+            Ok(message) => Incoming::Message(message),
+            Err(error) if error.is_retryable() => {
+                self.open = None;
+                self.is_broken = true;
+                if let ClientError::Refused { retry_after: Some(asked), .. } = &error {
+                    self.pause = self.pause.max((*asked).min(LONGEST_ASKED));
+                }
+                Incoming::Lost(error)
+            }
+            Err(error) => {
+                self.is_over = true;
+                Incoming::Refused(error)
+            }
         }
     }
 
     async fn read(&mut self) -> Result<StreamMessage, ClientError> {
         if self.open.is_none() {
-            self.open = Some(self.connect().await?);
+            self.open = Some((self.connect().await?, Parser::default()));
         }
-        let Some(lines) = &mut self.open else { return Err(self.lost("closed")) };
-        match lines.next().await {
-            Some(Ok(event)) => {
-                self.pause = FIRST_PAUSE;
-                if !event.id.is_empty() {
-                    self.last_id = Some(event.id.clone());
-                }
-                Ok(StreamMessage { event: event.event, id: event.id, data: event.data })
+        loop {
+            let Some((response, parser)) = &mut self.open else { return Err(self.lost("closed".to_owned())) };
+            if let Some(asked) = parser.take_retry() {
+                self.first_pause = asked.min(LONGEST_ASKED);
             }
-            Some(Err(error)) => Err(self.lost(&error.to_string())),
-            None => Err(self.lost("the stream ended")),
+            if let Some(message) = parser.next() {
+                self.pause = self.first_pause;
+                if !message.id.is_empty() {
+                    self.last_id = Some(message.id.clone());
+                }
+                return Ok(message);
+            }
+            match timeout(self.silence, response.chunk()).await {
+                Ok(Ok(Some(bytes))) => parser.push(&bytes).map_err(|error| self.malformed(error.to_string()))?,
+                Ok(Ok(None)) => return Err(self.lost("the stream ended".to_owned())),
+                Ok(Err(error)) => return Err(self.lost(innermost(&error))),
+                Err(_) => return Err(self.lost(format!("nothing heard for {} s", self.silence.as_secs()))),
+            }
         }
     }
 
-    async fn connect(&self) -> Result<Lines, ClientError> {
+    async fn connect(&mut self) -> Result<Response, ClientError> {
         let mut request =
             self.client.request(Method::GET, &self.path).query(&self.query).header("accept", "text/event-stream").timeout(Duration::MAX);
         if let Some(id) = &self.last_id {
             request = request.header("last-event-id", id);
         }
         let response = timeout(super::REQUEST_TIMEOUT, self.client.send(request));
-        let response = response.await.map_err(|_| self.lost("no answer within 30 s"))??;
-        Ok(until_silent(response.bytes_stream().boxed()).eventsource().boxed())
+        let response = response.await.map_err(|_| self.lost("no answer within 30 s".to_owned()))??;
+        if is_event_stream(&response) { Ok(response) } else { Err(self.malformed("it is no event stream".to_owned())) }
     }
 
-    fn lost(&self, reason: &str) -> ClientError {
-        ClientError::Unreachable { server: self.client.server().to_owned(), reason: reason.to_owned() }
+    fn malformed(&self, reason: String) -> ClientError {
+        ClientError::Malformed { server: self.client.server().to_owned(), reason }
+    }
+
+    fn lost(&self, reason: String) -> ClientError {
+        ClientError::Unreachable { server: self.client.server().to_owned(), reason }
     }
 }
 
-/// Ends the body when nothing, not even a comment, has come for [`SILENCE`].
-fn until_silent<T: Send + 'static>(body: BoxStream<'static, T>) -> BoxStream<'static, T> {
-    unfold(body, |mut body| async move { timeout(SILENCE, body.next()).await.ok().flatten().map(|chunk| (chunk, body)) }).boxed()
+fn is_event_stream(response: &Response) -> bool {
+    let kind = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.starts_with("text/event-stream"))
 }
+
+#[cfg(test)]
+mod tests;

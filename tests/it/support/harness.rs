@@ -34,7 +34,16 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    fn word(self) -> &'static str {
+    pub(crate) const ALL: [Self; 4] = [Self::Postgres, Self::Opencode, Self::Python, Self::Node];
+
+    /// What `MUSTER_REQUIRE` names.
+    pub(crate) fn required() -> Vec<String> {
+        let list = std::env::var("MUSTER_REQUIRE").unwrap_or_default();
+        list.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
+    }
+
+    /// Its name in `MUSTER_REQUIRE`.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Postgres => "postgres",
             Self::Opencode => "opencode",
@@ -45,7 +54,7 @@ impl Need {
     }
 
     /// Why it is missing; `None` if it is here.
-    fn missing(self) -> Option<String> {
+    pub(crate) fn missing(self) -> Option<String> {
         let here = match self {
             Self::Postgres => postgres::is_available(),
             Self::Opencode => worker::opencode().is_some(),
@@ -71,9 +80,9 @@ fn answers(program: &str) -> bool {
 }
 
 /// What a missing need means for a case: a skip, or a failure where `MUSTER_REQUIRE` (a comma list) names it.
-fn verdict(needs: &[Need], required: &str) -> Option<Result<Completion, Failed>> {
+fn verdict(needs: &[Need]) -> Option<Result<Completion, Failed>> {
     let (need, reason) = needs.iter().find_map(|need| Some((need, need.missing()?)))?;
-    if required.split(',').any(|word| word.trim() == need.word()) {
+    if Need::required().iter().any(|word| word == need.word()) {
         return Some(Err(Failed::from(format!("{reason}, and MUSTER_REQUIRE names it"))));
     }
     Some(Ok(Completion::ignored_with(reason)))
@@ -114,8 +123,7 @@ fn title(name: &str) -> &str {
 }
 
 fn run_one(runtime: &Runtime, case: &Case) -> Result<Completion, Failed> {
-    let required = std::env::var("MUSTER_REQUIRE").unwrap_or_default();
-    if let Some(verdict) = verdict(case.needs, &required) {
+    if let Some(verdict) = verdict(case.needs) {
         return verdict;
     }
     let cx = Cx::new(case.name).map_err(|error| Failed::from(format!("{error:#}")))?;

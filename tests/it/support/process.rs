@@ -113,6 +113,15 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
+/// Whether there is a process with this id that is not a zombie.
+pub(crate) fn is_alive(id: u32) -> bool {
+    match fs::read_to_string(format!("/proc/{id}/stat")) {
+        Ok(stat) => !stat.rsplit(") ").next().unwrap_or_default().starts_with('Z'),
+        // Where there is no /proc, a zombie counts as alive.
+        Err(_) => !Path::new("/proc/self/stat").exists() && pid(id).is_some_and(|pid| rustix::process::test_kill_process(pid).is_ok()),
+    }
+}
+
 fn registered<T>(change: impl FnOnce(&mut HashSet<u32>) -> T) -> T {
     change(&mut RUNNING.lock().unwrap_or_else(PoisonError::into_inner))
 }

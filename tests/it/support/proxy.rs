@@ -4,9 +4,9 @@ use anyhow::Result;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// A proxy in front of a server on this machine. It ends when it is dropped.
@@ -22,7 +22,7 @@ struct Rules {
     needle: Mutex<Option<Vec<u8>>>,
     cuts: AtomicU64,
     refuses: AtomicBool,
-    delay_ms: AtomicU64,
+    broken: Notify,
 }
 
 impl CutProxy {
@@ -69,14 +69,12 @@ impl CutProxy {
         self.rules.cuts.load(Ordering::SeqCst)
     }
 
-    /// Closes each new connection at once, or no longer does.
+    /// Breaks all connections and closes each new one at once, or no longer does.
     pub(crate) fn refuse(&self, refuses: bool) {
         self.rules.refuses.store(refuses, Ordering::SeqCst);
-    }
-
-    /// Holds back every piece of an answer for so long.
-    pub(crate) fn delay(&self, delay: Duration) {
-        self.rules.delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
+        if refuses {
+            self.rules.broken.notify_waiters();
+        }
     }
 }
 
@@ -95,7 +93,6 @@ async fn relay(client: TcpStream, port: u16, rules: &Rules) {
         let mut seen = Vec::new();
         let mut chunk = vec![0; 16 * 1024];
         while let Ok(n @ 1..) = from_server.read(&mut chunk).await {
-            tokio::time::sleep(Duration::from_millis(rules.delay_ms.load(Ordering::SeqCst))).await;
             seen.extend_from_slice(&chunk[..n]);
             if rules.cuts_at(&seen) || to_client.write_all(&chunk[..n]).await.is_err() {
                 return;
@@ -106,6 +103,7 @@ async fn relay(client: TcpStream, port: u16, rules: &Rules) {
     tokio::select! {
         () = requests => (),
         () = answers => (),
+        () = rules.broken.notified() => (),
     }
 }
 

@@ -21,9 +21,9 @@ const STOP_LIMIT: Duration = Duration::from_secs(20);
 pub(crate) struct Server {
     name: String,
     dir: PathBuf,
+    data_dir: PathBuf,
     port: u16,
     args: Vec<OsString>,
-    env: Vec<(String, String)>,
     process: Option<Process>,
     client: Client,
 }
@@ -39,7 +39,15 @@ impl Server {
         let port = free_port()?;
         let client = Client::new(&format!("http://127.0.0.1:{port}"), None)?;
         new_log(&dir.join(format!("{name}.log")))?;
-        Ok(Self { name: name.to_owned(), dir: dir.to_owned(), port, args: Vec::new(), env: Vec::new(), process: None, client })
+        Ok(Self {
+            name: name.to_owned(),
+            dir: dir.to_owned(),
+            data_dir: dir.join(format!("{name}-data")),
+            port,
+            args: Vec::new(),
+            process: None,
+            client,
+        })
     }
 
     /// Adds arguments to `muster serve`.
@@ -48,10 +56,9 @@ impl Server {
         self
     }
 
-    /// Adds an environment variable.
-    pub(crate) fn with_env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
+    /// Gives it another data directory, for example another server's.
+    pub(crate) fn with_data_dir(self, data_dir: PathBuf) -> Self {
+        Self { data_dir, ..self }
     }
 
     /// Starts it and waits until it is ready.
@@ -81,13 +88,13 @@ impl Server {
         let mut command = Command::new(MUSTER);
         without_settings(&mut command);
         command.arg("serve").args(["--port", &self.port.to_string()]).arg("--data-dir").arg(self.data_dir()).args(&self.args);
-        command.env("HOME", &self.dir).envs(self.env.iter().map(|(name, value)| (name, value)));
+        command.env("HOME", &self.dir);
         Process::spawn("the server", command, &self.log_path())
     }
 
     /// Where its data is.
-    pub(crate) fn data_dir(&self) -> PathBuf {
-        self.dir.join(format!("{}-data", self.name))
+    pub(crate) fn data_dir(&self) -> &Path {
+        &self.data_dir
     }
 
     fn log_path(&self) -> PathBuf {
@@ -102,6 +109,11 @@ impl Server {
     /// Asks it to end and waits for that.
     pub(crate) async fn stop(&mut self) -> Result<ExitStatus> {
         self.process.take().context("the server does not run")?.terminate(STOP_LIMIT).await
+    }
+
+    /// Its process id.
+    pub(crate) fn process_id(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("the server does not run")?.id())
     }
 
     /// Its port on 127.0.0.1.

@@ -33,7 +33,7 @@ pub(crate) fn on_worker(worker: &str, prompt: &str) -> SubmitTask {
 }
 
 /// Submits a task and follows it to its end.
-pub(crate) async fn run(client: &Client, task: &SubmitTask) -> Result<Story> {
+pub(crate) async fn run_task(client: &Client, task: &SubmitTask) -> Result<Story> {
     let task = client.submit(task, None).await?;
     follow(client, task.id).await
 }
@@ -53,6 +53,19 @@ pub(crate) async fn follow(client: &Client, task: TaskId) -> Result<Story> {
         entries.push(entry);
     }
     Ok(Story { task: client.task(task).await?, entries })
+}
+
+/// Follows a task until an entry of it is what is waited for; an error if it ends without.
+pub(crate) async fn until_entry(client: &Client, task: TaskId, wanted: impl Fn(&StreamEntry) -> bool) -> Result<StreamEntry> {
+    let mut stream = client.follow_task(task, None);
+    loop {
+        let message = stream.next(|_| ()).await?;
+        ensure!(message.event != DONE_EVENT, "the task ended before the entry that is waited for: {}", message.data);
+        let entry: StreamEntry = serde_json::from_str(&message.data)?;
+        if wanted(&entry) {
+            return Ok(entry);
+        }
+    }
 }
 
 impl Story {

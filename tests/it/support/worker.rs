@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_mins(1);
 const STOP_LIMIT: Duration = Duration::from_secs(30);
 
 /// A worker, running or not.
@@ -128,11 +128,10 @@ impl Worker {
     fn write_config(&self) -> Result<PathBuf> {
         fs::create_dir_all(self.dir.join(format!("{}-home", self.name)))?;
         let path = self.dir.join(format!("{}.toml", self.name));
-        let mut text = self.settings.clone();
-        if let Some(llm) = &self.llm {
-            let template = include_str!("../../support/opencode.json");
-            text.push_str(&format!("opencode_config = '''\n{}'''\n", template.replace("LLM_URL", llm)));
-        }
+        // The user's lines come last: they may open a table.
+        let template = include_str!("../../support/opencode.json");
+        let config = self.llm.as_ref().map(|llm| format!("opencode_config = '''\n{}'''\n", template.replace("LLM_URL", llm)));
+        let text = config.unwrap_or_default() + &self.settings;
         fs::write(&path, text)?;
         Ok(path)
     }
@@ -149,11 +148,6 @@ impl Worker {
     /// Its name.
     pub(crate) fn name(&self) -> &str {
         &self.name
-    }
-
-    /// Its process id.
-    pub(crate) fn process_id(&self) -> Result<u32> {
-        Ok(self.process.as_ref().context("the worker does not run")?.id())
     }
 
     /// The worker as the server shows it.

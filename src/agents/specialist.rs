@@ -1,0 +1,122 @@
+//! Worker agents: they give work to a matching machine; with none, they do a small honest job on the text or data themselves, and say so.
+
+use super::{Message, Reply};
+use crate::app::App;
+use crate::auth::Principal;
+use crate::error::ApiError;
+use crate::presence::is_there;
+use muster_protocol::task::Target;
+use muster_protocol::worker::OPENCODE;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+impl App {
+    pub(super) async fn let_specialist_answer(
+        &self,
+        who: &Principal,
+        message: &Message,
+        n: usize,
+        name: String,
+    ) -> Result<Reply, ApiError> {
+        let agent = &self.config.agents[n];
+        let workers = self.workers(None).await?;
+        let mut fitting = workers.iter().filter(|worker| {
+            is_there(worker)
+                && worker.capabilities.iter().any(|c| c == OPENCODE)
+                && agent.capability.as_ref().is_none_or(|wanted| worker.capabilities.contains(wanted))
+                && agent.model.as_ref().is_none_or(|wanted| worker.models.iter().any(|model| model.id == *wanted))
+        });
+        if fitting.next().is_some() {
+            let target = Target { agent: Some(agent.name.clone()), ..Target::default() };
+            return self.let_machine_answer(who, message, target, name).await;
+        }
+        let text =
+            format!("{name} ({}) has no machine with OpenCode to ask. What it can say by itself:\n{}", agent.specialty, describe(message));
+        self.answered(who, message, name, text).await
+    }
+}
+
+/// Parses, counts and summarises what a message holds.
+fn describe(message: &Message) -> String {
+    let mut said = String::new();
+    let text = message.text.trim();
+    if !text.is_empty() {
+        let words = text.split_whitespace().count();
+        // Writing to a string does not fail.
+        let _ = writeln!(said, "- text: {} lines, {words} words, {} characters", text.lines().count(), text.chars().count());
+        if let Ok(value) = serde_json::from_str::<Value>(text) {
+            let _ = writeln!(said, "- it is JSON: {}", shape(&value));
+        }
+        let numbers: Vec<f64> =
+            text.split(|c: char| c.is_whitespace() || c == ',' || c == ';').filter_map(|word| word.parse().ok()).collect();
+        if numbers.len() > 1 {
+            let _ = writeln!(said, "- {}", statistics(&numbers));
+        }
+    }
+    for value in &message.data {
+        let _ = writeln!(said, "- data: {}", shape(value));
+    }
+    said.trim_end().to_owned()
+}
+
+fn statistics(numbers: &[f64]) -> String {
+    let sum: f64 = numbers.iter().sum();
+    let smallest = numbers.iter().copied().fold(f64::INFINITY, f64::min);
+    let largest = numbers.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let count = u32::try_from(numbers.len()).unwrap_or(u32::MAX);
+    format!("{count} numbers: sum {sum}, mean {}, from {smallest} to {largest}", sum / f64::from(count))
+}
+
+/// What a value is made of.
+fn shape(value: &Value) -> String {
+    match value {
+        Value::Object(map) => {
+            let keys: Vec<_> = map.keys().map(String::as_str).collect();
+            format!("an object with {} keys ({})", keys.len(), keys.join(", "))
+        }
+        Value::Array(items) => {
+            let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+            for item in items {
+                *kinds.entry(kind(item)).or_default() += 1;
+            }
+            let kinds: Vec<_> = kinds.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+            let numbers: Vec<f64> = items.iter().filter_map(Value::as_f64).collect();
+            let statistics = if numbers.len() > 1 { format!("; {}", statistics(&numbers)) } else { String::new() };
+            format!("an array of {} items ({}){statistics}", items.len(), kinds.join(", "))
+        }
+        other => format!("a {}", kind(other)),
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::describe;
+    use crate::agents::Message;
+    use serde_json::json;
+
+    #[test]
+    fn text_is_counted_and_its_numbers_are_summed() {
+        let message = Message { text: "1 2 3\n4".into(), ..Message::default() };
+        assert_eq!(describe(&message), "- text: 2 lines, 4 words, 7 characters\n- 4 numbers: sum 10, mean 2.5, from 1 to 4");
+    }
+
+    #[test]
+    fn data_is_described_by_its_shape() {
+        let message = Message { data: vec![json!({"a": 1, "b": 2}), json!([1, 2, "x"])], ..Message::default() };
+        let said = describe(&message);
+        assert!(said.contains("an object with 2 keys (a, b)"), "{said}");
+        assert!(said.contains("an array of 3 items (2 number, 1 string); 2 numbers: sum 3"), "{said}");
+    }
+}

@@ -1,0 +1,63 @@
+//! What a handler may use.
+
+use crate::clock::{Clock, Ids};
+use crate::config::Config;
+use crate::dispatch::Pulls;
+use crate::domain::lease::Leases;
+use crate::lifecycle::Lifecycle;
+use crate::presence::Presence;
+use crate::store::Store;
+use muster_protocol::time::Timestamp;
+use std::ops::Deref;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// The server's parts. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// What [`App`] gives access to.
+pub struct Parts {
+    /// As configured.
+    pub config: Config,
+    /// The database.
+    pub store: Store,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// New ids and secrets.
+    pub ids: Arc<dyn Ids>,
+    /// Start to end of the process.
+    pub life: Lifecycle,
+    /// The deadlines of all held attempts.
+    pub leases: Mutex<Leases>,
+    /// Who was heard of when.
+    pub presence: Presence,
+    /// The pulls that wait.
+    pub pulls: Pulls,
+    /// When the server was started, in uptime.
+    pub started: Duration,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(config: Config, store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, life: Lifecycle) -> Self {
+        let started = clock.uptime();
+        let (leases, presence, pulls) = (Mutex::default(), Presence::default(), Pulls::default());
+        Self(Arc::new(Parts { config, store, clock, ids, life, leases, presence, pulls, started }))
+    }
+
+    /// The time for records.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

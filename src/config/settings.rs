@@ -1,0 +1,64 @@
+//! The options as they are written in `config/server.toml`: one field a key, text where the value has its own syntax.
+
+use serde::Deserialize;
+
+/// The file as a whole. Every key is there, because the embedded file has every key.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Settings {
+    pub(super) name: String,
+    pub(super) data_dir: String,
+    pub(super) listen: Vec<String>,
+    pub(super) port: u16,
+    pub(super) public_url: String,
+    pub(super) insecure: bool,
+    pub(super) database: DatabaseSettings,
+    pub(super) limits: LimitSettings,
+    pub(super) leases: LeaseSettings,
+    pub(super) log: LogSettings,
+    pub(super) agents: Vec<AgentSettings>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct DatabaseSettings {
+    pub(super) url: String,
+    pub(super) readers: u32,
+    pub(super) queue: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LimitSettings {
+    pub(super) max_body: String,
+    pub(super) request_timeout: String,
+    pub(super) max_requests: u32,
+    pub(super) shutdown_grace: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LeaseSettings {
+    pub(super) lease: String,
+    pub(super) wait: String,
+    pub(super) plain_lease: String,
+    pub(super) reservation: String,
+    pub(super) lost_after: String,
+    pub(super) offline_after: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct LogSettings {
+    pub(super) filter: String,
+    pub(super) format: String,
+    pub(super) http: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct AgentSettings {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) specialty: String,
+    #[serde(default)]
+    pub(super) instructions: String,
+    #[serde(default)]
+    pub(super) capability: String,
+    #[serde(default)]
+    pub(super) model: String,
+}

@@ -1,0 +1,159 @@
+//! A worker's pull: heartbeat, lease renewal, claim and control channel in one long poll.
+
+use crate::app::App;
+use crate::domain::lease::{Phase, Renewal};
+use crate::store::StoreError;
+use crate::store::attempts::MarkReconnected;
+use crate::store::claim::{PullOutcome, PullTasks, Told};
+use crate::sync::lock;
+use muster_protocol::ids::{InstanceId, WorkerId};
+use muster_protocol::worker::{Pull, Pulled, RunningAttempt};
+use std::collections::HashMap;
+use std::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Why a pull is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// There is no such worker, or it left.
+    #[error("the worker is not registered; register first")]
+    NotRegistered,
+    /// A newer instance has registered.
+    #[error("a newer instance of this worker has registered; this one must stop")]
+    Superseded,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The newest pull of each worker. A higher `pull_seq` ends the older one empty.
+#[derive(Debug, Default)]
+pub struct Pulls(Mutex<HashMap<WorkerId, Newest>>);
+
+#[derive(Debug)]
+struct Newest {
+    instance: InstanceId,
+    seq: watch::Sender<u64>,
+}
+
+impl Pulls {
+    /// Enters a pull; what is answered tells when a newer one has come.
+    fn enter(&self, worker: &WorkerId, instance: InstanceId, seq: u64) -> watch::Receiver<u64> {
+        let mut pulls = lock(&self.0);
+        if let Some(newest) = pulls.get(worker).filter(|newest| newest.instance == instance) {
+            newest.seq.send_if_modified(|current| {
+                let newer = seq > *current;
+                *current = seq.max(*current);
+                newer
+            });
+            return newest.seq.subscribe();
+        }
+        let newest = Newest { instance, seq: watch::Sender::new(seq) };
+        let receiver = newest.seq.subscribe();
+        // The channel of an older instance closes, which ends its pull.
+        pulls.insert(worker.clone(), newest);
+        receiver
+    }
+}
+
+impl App {
+    /// Answers a pull, as soon as there is something to tell, or empty after its wait.
+    ///
+    /// # Errors
+    /// [`PullError`].
+    pub async fn pull(&self, worker: &WorkerId, pull: Pull) -> Result<Pulled, PullError> {
+        self.heard_of(worker);
+        let mut newest = self.pulls.enter(worker, pull.instance, pull.pull_seq);
+        self.renew(worker, &pull.running).await?;
+        let longest = self.config.leases.wait;
+        let wait = pull.wait_ms.map_or(longest, Duration::from_millis).min(longest);
+        let end = tokio::time::sleep(wait);
+        tokio::pin!(end);
+        let mut signal = self.store.hub().worker(worker.clone());
+        let mut tell_drops = true;
+        loop {
+            signal.mark_unchanged();
+            let told = self.look(worker, &pull, tell_drops).await?;
+            tell_drops = false;
+            if let Some(told) = told {
+                return Ok(self.answer(worker, told));
+            }
+            if *newest.borrow() > pull.pull_seq {
+                return Ok(self.answer(worker, Told::default()));
+            }
+            tokio::select! {
+                () = &mut end => return Ok(self.answer(worker, Told::default())),
+                () = self.life.stopping() => return Ok(self.answer(worker, Told::default())),
+                _ = newest.changed() => return Ok(self.answer(worker, Told::default())),
+                _ = signal.changed() => {}
+            }
+        }
+    }
+
+    /// Looks whether there is something to tell; a write only if so.
+    async fn look(&self, worker: &WorkerId, pull: &Pull, tell_drops: bool) -> Result<Option<Told>, PullError> {
+        let record = self.store.worker(worker).await?.filter(|record| !record.gone).ok_or(PullError::NotRegistered)?;
+        if record.instance != Some(pull.instance) || record.registration != pull.registration {
+            return Err(PullError::Superseded);
+        }
+        if !self.store.has_something_for(worker, &pull.running, self.now()).await? {
+            return Ok(None);
+        }
+        let write = PullTasks {
+            worker: worker.clone(),
+            instance: pull.instance,
+            registration: pull.registration,
+            running: pull.running.clone(),
+            tell_drops,
+            stop_after_ms: stop_after(self.config.leases.lease),
+            now: self.now(),
+        };
+        match self.store.write(write).await? {
+            PullOutcome::NotRegistered => Err(PullError::NotRegistered),
+            PullOutcome::Superseded => Err(PullError::Superseded),
+            PullOutcome::Told(told) => {
+                let silent = told.assign.is_empty() && told.cancel.is_empty() && told.drop.is_empty();
+                Ok((!silent).then_some(told))
+            }
+        }
+    }
+
+    fn answer(&self, worker: &WorkerId, told: Told) -> Pulled {
+        let lease = self.config.leases.lease;
+        let deadline = self.clock.uptime() + lease;
+        let mut leases = lock(&self.leases);
+        for assignment in &told.assign {
+            leases.grant(assignment.task.id, assignment.attempt, worker.clone(), deadline, Phase::Held);
+        }
+        Pulled { lease_ms: millis(lease), assign: told.assign, cancel: told.cancel, answers: Vec::new(), drop: told.drop }
+    }
+
+    /// Renews the leases of what a worker has; one that was lost with it is back.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn renew(&self, worker: &WorkerId, running: &[RunningAttempt]) -> Result<(), StoreError> {
+        let deadline = self.clock.uptime() + self.config.leases.lease;
+        let back: Vec<_> = {
+            let mut leases = lock(&self.leases);
+            let renewed = running.iter().map(|r| (r, leases.renew(r.task_id, r.attempt, worker, deadline)));
+            renewed.filter(|(_, renewal)| *renewal == Renewal::Reconnected).map(|(r, _)| (r.task_id, r.attempt)).collect()
+        };
+        for (task, attempt) in back {
+            self.store.write(MarkReconnected { task, attempt, now: self.now() }).await?;
+        }
+        Ok(())
+    }
+}
+
+/// When a `restart` attempt must have been stopped: well before the lease ends at the server, which dates it from later than the worker.
+fn stop_after(lease: Duration) -> u64 {
+    millis(lease * 2 / 3)
+}
+
+/// Milliseconds as they go over the wire.
+#[must_use]
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

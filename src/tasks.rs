@@ -1,0 +1,350 @@
+//! Operations on tasks, the same for the REST API and for A2A.
+
+mod explain;
+mod resolve;
+
+pub use resolve::Place;
+
+use crate::app::App;
+use crate::auth::Principal;
+use crate::dispatch::millis;
+use crate::domain::matching::writes;
+use crate::error::{ApiError, FieldError};
+use crate::store::attempts::{CancelOutcome, CancelTask, Report, ReportOutcome};
+use crate::store::submit::{IdempotencyKey, NewTask, SubmitTask, Submitted};
+use crate::store::tasks::TaskRecord;
+use crate::sync::lock;
+use crate::telemetry::metric;
+use muster_protocol::error::code;
+use muster_protocol::ids::{ContextId, MAX_ID_LEN, TaskId, is_acceptable_id};
+use muster_protocol::task::{CancelAnswer, ReportStatus, ReportedStatus, SubmitTask as Wanted, Task};
+use muster_protocol::time::Timestamp;
+use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
+
+const DEFAULT_MODE: &str = "build";
+const DEFAULT_ATTEMPTS: u32 = 3;
+const MOST_ATTEMPTS: u32 = 100;
+const LONGEST_TITLE: usize = 80;
+const LONGEST_WORD: usize = 200;
+
+impl App {
+    /// Accepts a task; with an idempotency key, the same again answers the same task.
+    ///
+    /// # Errors
+    /// [`ApiError`]: every wrong field, an unknown place, another body under the key.
+    pub async fn submit(&self, who: &Principal, wanted: Wanted, key: Option<String>) -> Result<Task, ApiError> {
+        let now = self.now();
+        check(&wanted, now)?;
+        let key = key.map(|key| idempotency_key(key, &wanted)).transpose()?;
+        let place = self.resolve(&wanted).await?;
+        let task = self.new_task(who, wanted, place, now);
+        self.store_new(SubmitTask { task, key, answer: None, now }).await
+    }
+
+    /// Stores a new task and answers it.
+    ///
+    /// # Errors
+    /// [`ApiError`].
+    pub async fn store_new(&self, submit: SubmitTask) -> Result<Task, ApiError> {
+        match self.store.write(submit).await? {
+            Submitted::Accepted(task) => {
+                metrics::counter!(metric::TASKS_SUBMITTED).increment(1);
+                Ok(*task)
+            }
+            Submitted::Repeated(task) => Ok(*task),
+            Submitted::KeyReused => Err(ApiError::conflict(
+                code::KEY_REUSED,
+                "this Idempotency-Key was used with another body within the last 24 hours; use a new key for a new task",
+            )),
+            Submitted::ForeignContext => Err(ApiError::invalid("context_id", "there is no such conversation")),
+            Submitted::OtherPlace(context) => Err(ApiError::invalid(
+                "target",
+                format!(
+                    "the conversation runs on worker {} in codebase {}; leave the target out, or begin a new conversation",
+                    context.worker_id.map_or_else(|| "(any)".to_owned(), |id| id.0),
+                    context.codebase_id.map_or_else(|| "(any)".to_owned(), |id| id.0),
+                ),
+            )),
+        }
+    }
+
+    /// Puts a checked and resolved task together.
+    #[must_use]
+    pub fn new_task(&self, who: &Principal, wanted: Wanted, place: Place, now: Timestamp) -> NewTask {
+        let id = TaskId(self.ids.uuid(now));
+        let mode = wanted.mode.unwrap_or_else(|| DEFAULT_MODE.to_owned());
+        let title = wanted.title.filter(|title| !title.trim().is_empty()).unwrap_or_else(|| title_of(&wanted.prompt));
+        NewTask {
+            id,
+            owner: who.id.clone(),
+            own_only: !who.sees_everything(),
+            context_id: wanted.context_id.unwrap_or_else(|| ContextId(id.to_string())),
+            session_id: wanted.resume_session_id,
+            parent_id: None,
+            retry_of: None,
+            title,
+            prompt: place.prompt.unwrap_or(wanted.prompt),
+            writing: writes(&mode, false),
+            mode,
+            model: wanted.model.or(place.model),
+            target: wanted.target.unwrap_or_default(),
+            worker: place.worker,
+            codebase: place.codebase,
+            capabilities: wanted.capabilities.into_iter().chain(place.capability).collect(),
+            labels: wanted.labels,
+            priority: wanted.priority.unwrap_or(0),
+            not_before: wanted.not_before,
+            deadline: wanted.deadline,
+            on_lost: wanted.on_lost.unwrap_or_default(),
+            max_attempts: wanted.max_attempts.unwrap_or(DEFAULT_ATTEMPTS),
+            metadata: wanted.metadata,
+        }
+    }
+
+    /// A task that the caller may see.
+    ///
+    /// # Errors
+    /// 404 if there is none, or it is not the caller's.
+    pub async fn task_for(&self, who: &Principal, id: TaskId) -> Result<TaskRecord, ApiError> {
+        let record = self.store.task(id).await?;
+        record.filter(|record| may_see(who, record)).ok_or_else(|| ApiError::not_found("task", id))
+    }
+
+    /// Cancels a task, or asks its worker to.
+    ///
+    /// # Errors
+    /// 404; 409 if it has ended.
+    pub async fn cancel(&self, who: &Principal, id: TaskId) -> Result<CancelAnswer, ApiError> {
+        self.task_for(who, id).await?;
+        let lease_ms = millis(self.config.leases.lease);
+        match self.store.write(CancelTask { task: id, lease_ms, now: self.now() }).await? {
+            CancelOutcome::NotFound => Err(ApiError::not_found("task", id)),
+            CancelOutcome::Canceled(task) => {
+                lock(&self.leases).end(id, task.attempt);
+                let confirmed = task.confirmed.unwrap_or(false);
+                let message = if confirmed { "canceled" } else { "canceled, without the word of its worker, which is away" };
+                Ok(CancelAnswer { success: true, message: message.to_owned(), confirmed, task: *task })
+            }
+            CancelOutcome::Asked(task) => {
+                let message = "its worker has been asked to stop it".to_owned();
+                Ok(CancelAnswer { success: true, message, confirmed: false, task: *task })
+            }
+            CancelOutcome::Terminal(task) => Err(ended(&task)),
+        }
+    }
+
+    /// Makes a new task that repeats one which has ended, in the same conversation.
+    ///
+    /// # Errors
+    /// 404; 409 if it has not ended.
+    pub async fn retry(&self, who: &Principal, id: TaskId) -> Result<Task, ApiError> {
+        let record = self.task_for(who, id).await?;
+        if !record.task.state.is_terminal() {
+            let message = format!("task `{id}` is {}; only a task that has ended can be retried", record.task.state);
+            return Err(ApiError::conflict(code::CONFLICT, message));
+        }
+        let old = record.task;
+        let now = self.now();
+        let task = NewTask {
+            id: TaskId(self.ids.uuid(now)),
+            owner: who.id.clone(),
+            own_only: !who.sees_everything(),
+            context_id: old.context_id,
+            session_id: None,
+            parent_id: old.parent_id,
+            retry_of: Some(id),
+            title: old.title,
+            prompt: old.prompt,
+            writing: writes(&old.mode, false),
+            mode: old.mode,
+            model: old.model,
+            target: old.target,
+            worker: record.target_worker,
+            codebase: record.target_codebase,
+            capabilities: old.capabilities,
+            labels: old.labels,
+            priority: old.priority,
+            not_before: None,
+            deadline: None,
+            on_lost: old.on_lost,
+            max_attempts: old.max_attempts,
+            metadata: old.metadata,
+        };
+        self.store_new(SubmitTask { task, key: None, answer: None, now }).await
+    }
+
+    /// Takes in what a worker says of an attempt.
+    ///
+    /// # Errors
+    /// 404; 409 `stale_attempt`, `held`, `terminal`, `gap`; 422 for an unknown status.
+    pub async fn report(&self, id: TaskId, report: ReportStatus) -> Result<Task, ApiError> {
+        if let ReportedStatus::Other(word) = &report.status {
+            let message = format!("`{}` is none of {}", crate::error::shown(word), ReportedStatus::WORDS.join(", "));
+            return Err(ApiError::invalid("status", message));
+        }
+        // Whoever names no attempt is a plain worker, whose lease is longer.
+        let is_plain = report.attempt.is_none();
+        self.heard_of(&report.worker_id);
+        match self.store.write(Report { task: id, report, now: self.now() }).await? {
+            ReportOutcome::Taken(record) => {
+                self.follow_up(&record, is_plain);
+                Ok(record.task)
+            }
+            ReportOutcome::NotFound => Err(ApiError::not_found("task", id)),
+            ReportOutcome::UnknownStatus => Err(ApiError::invalid("status", "is unknown")),
+            ReportOutcome::Terminal(task) => Err(ended(&task)),
+            ReportOutcome::Stale(task) => Err(stale(&task)),
+            ReportOutcome::HeldByAnother(task) => Err(conflict(code::HELD, "another worker has this task", &task)),
+            ReportOutcome::NotForIt(task) => {
+                Err(conflict(code::CONFLICT, "this worker may not take the task now: it is for another worker, or must wait", &task))
+            }
+            ReportOutcome::Gap { next_seq } => Err(gap(next_seq)),
+        }
+    }
+
+    /// The lease that follows from a report.
+    fn follow_up(&self, record: &TaskRecord, is_plain: bool) {
+        let task = &record.task;
+        let mut leases = lock(&self.leases);
+        match (&record.holder, record.held) {
+            (Some(holder), true) => {
+                let deadline = self.clock.uptime() + self.lease_of(is_plain);
+                leases.grant(task.id, task.attempt, holder.clone(), deadline, crate::domain::lease::Phase::Held);
+            }
+            _ => leases.end(task.id, task.attempt),
+        }
+        if task.state.is_terminal() {
+            metrics::counter!(metric::TASKS_ENDED, "state" => task.state.as_str()).increment(1);
+        }
+    }
+}
+
+/// Whether a caller may see a task: those who see everything, and its owner. A worker sees what it has or may take.
+fn may_see(who: &Principal, record: &TaskRecord) -> bool {
+    let own = record.task.owner == who.id;
+    let as_worker = who.scope == muster_protocol::token::Scope::Worker
+        && who.worker_id.as_ref().is_none_or(|worker| record.task.worker_id.as_ref().is_none_or(|holder| holder == worker));
+    who.sees_everything() || own || as_worker
+}
+
+/// 409 for a task that has ended.
+fn ended(task: &Task) -> ApiError {
+    conflict(code::TERMINAL, &format!("the task is {} already; that does not change any more", task.state), task)
+}
+
+/// 409 for a write under an attempt that is over.
+#[must_use]
+pub fn stale(task: &Task) -> ApiError {
+    conflict(code::STALE_ATTEMPT, "this is not the worker's current attempt of the task; stop it and report nothing more", task)
+}
+
+/// 409 for entries that others must precede.
+#[must_use]
+pub fn gap(next_seq: u64) -> ApiError {
+    ApiError::Conflict {
+        code: code::GAP,
+        message: format!("entries are missing; send again from seq {next_seq}"),
+        details: json!({ "next_seq": next_seq }),
+    }
+}
+
+fn conflict(code: &'static str, message: &str, task: &Task) -> ApiError {
+    ApiError::Conflict {
+        code,
+        message: message.to_owned(),
+        details: json!({ "state": task.state, "attempt": task.attempt, "worker_id": task.worker_id }),
+    }
+}
+
+/// Checks everything that needs no look at the registry.
+fn check(wanted: &Wanted, now: Timestamp) -> Result<(), ApiError> {
+    let mut fields = Vec::new();
+    let mut wrong = |field: &str, message: &str| fields.push(FieldError::new(field, message));
+    if wanted.prompt.trim().is_empty() && wanted.mode.as_deref() != Some(muster_protocol::task::builtin_mode::NOOP) {
+        wrong("prompt", "must not be empty");
+    }
+    if wanted.model.as_ref().is_some_and(|model| !model.split_once('/').is_some_and(|(p, m)| !p.is_empty() && !m.is_empty())) {
+        wrong("model", "must be `provider/model`, as `GET /v1/opencode/models` lists them");
+    }
+    if wanted.mode.as_ref().is_some_and(|mode| mode.trim().is_empty() || mode.len() > LONGEST_WORD) {
+        wrong("mode", "must be the name of an OpenCode agent, for example build or plan");
+    }
+    if wanted.deadline.is_some_and(|deadline| deadline <= now) {
+        wrong("deadline", "has passed already");
+    }
+    if let (Some(not_before), Some(deadline)) = (wanted.not_before, wanted.deadline)
+        && not_before >= deadline
+    {
+        wrong("not_before", "must be before the deadline");
+    }
+    if wanted.max_attempts.is_some_and(|n| !(1..=MOST_ATTEMPTS).contains(&n)) {
+        wrong("max_attempts", "must be from 1 to 100");
+    }
+    if wanted.context_id.as_ref().is_some_and(|id| !is_acceptable_id(id.as_str())) {
+        wrong("context_id", &format!("must be 1 to {MAX_ID_LEN} printable ASCII characters without space or slash"));
+    }
+    if wanted.resume_session_id.as_ref().is_some_and(|id| !is_acceptable_id(id.as_str())) {
+        wrong("resume_session_id", "must be an OpenCode session id, such as ses_..");
+    }
+    if fields.is_empty() { Ok(()) } else { Err(ApiError::Invalid { fields }) }
+}
+
+/// The key with the hash of the canonical body: fields in one order, absent ones left out.
+fn idempotency_key(key: String, wanted: &Wanted) -> Result<IdempotencyKey, ApiError> {
+    if !is_acceptable_id(&key) {
+        let message = format!("the header Idempotency-Key must be 1 to {MAX_ID_LEN} printable ASCII characters without space or slash");
+        return Err(ApiError::BadRequest(message));
+    }
+    let body = sorted(serde_json::to_value(wanted).map_err(ApiError::internal)?);
+    let hash = hex::encode(Sha256::digest(body.to_string().as_bytes()));
+    Ok(IdempotencyKey { key, hash })
+}
+
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let mut entries: Vec<_> = map.into_iter().collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0));
+            Value::Object(entries.into_iter().map(|(key, value)| (key, sorted(value))).collect::<Map<_, _>>())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
+        other => other,
+    }
+}
+
+/// The first line of a prompt, cut.
+fn title_of(prompt: &str) -> String {
+    let line = prompt.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(no prompt)");
+    let mut title: String = line.chars().take(LONGEST_TITLE).collect();
+    if line.chars().nth(LONGEST_TITLE).is_some() {
+        title.push('…');
+    }
+    title
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{idempotency_key, title_of};
+    use muster_protocol::task::SubmitTask;
+    use serde_json::json;
+
+    fn wanted(body: serde_json::Value) -> SubmitTask {
+        serde_json::from_value(body).unwrap()
+    }
+
+    #[test]
+    fn the_order_of_fields_makes_no_other_body() {
+        let one = wanted(json!({"prompt": "p", "metadata": {"a": 1, "b": {"c": 2, "d": 3}}}));
+        let other: SubmitTask = serde_json::from_str(r#"{"metadata":{"b":{"d":3,"c":2},"a":1},"prompt":"p"}"#).unwrap();
+        let hash = |wanted| idempotency_key("k".into(), wanted).unwrap().hash;
+        assert_eq!(hash(&one), hash(&other));
+        assert_ne!(hash(&one), hash(&wanted(json!({"prompt": "p"}))));
+    }
+
+    #[test]
+    fn a_title_is_the_first_line_of_the_prompt() {
+        assert_eq!(title_of("\n  fix the tests \nand more"), "fix the tests");
+        assert_eq!(title_of(&"x".repeat(100)).chars().count(), 81);
+    }
+}

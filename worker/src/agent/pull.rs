@@ -1,0 +1,163 @@
+//! The pull: heartbeat, lease renewal, claim and control channel in one long poll.
+
+use super::{Fatal, Shared};
+use crate::backoff::Backoff;
+use crate::clock::BootTime;
+use crate::report;
+use crate::spool::attempt_ref;
+use crate::task::attempt::{Attempt, Stop};
+use crate::task::execute;
+use muster_protocol::client::ClientError;
+use muster_protocol::error::code;
+use muster_protocol::task::{Assignment, ReportStatus, ReportedStatus};
+use muster_protocol::worker::{AttemptRef, Pull, Pulled, RunningAttempt};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// Pulls until the daemon ends.
+pub(super) async fn pull_forever(shared: Arc<Shared>) {
+    let exit = shared.exit.clone();
+    tokio::select! {
+        () = pull_all(&shared) => {}
+        () = exit.cancelled() => {}
+    }
+}
+
+async fn pull_all(shared: &Arc<Shared>) {
+    let mut registered = shared.registered.subscribe();
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
+    for pull_seq in 1_u64.. {
+        let Ok(now) = registered.wait_for(Option::is_some).await.map(|registered| registered.clone()) else { return };
+        let Some(now) = now else { return };
+        let running = shared.table.running();
+        let body = Pull {
+            instance: shared.instance,
+            registration: now.registration,
+            pull_seq,
+            wait_ms: Some(now.wait_ms),
+            running: running.clone(),
+        };
+        let sent = BootTime::now();
+        match shared.server.pull(&shared.worker_id, &body).await {
+            Ok(pulled) => {
+                shared.contact.reached();
+                backoff.reset();
+                shared.set_lease(pulled.lease_ms);
+                renew(shared, &running, sent);
+                take(shared, pulled, sent).await;
+            }
+            Err(error) => {
+                refused(shared, &error);
+                tokio::time::sleep(backoff.pause()).await;
+            }
+        }
+    }
+}
+
+fn refused(shared: &Shared, error: &ClientError) {
+    shared.contact.failed(error);
+    match error.code() {
+        code::SUPERSEDED => shared.end(Fatal::Superseded(error.to_string())),
+        code::NOT_REGISTERED => {
+            shared.registered.send_replace(None);
+            shared.register_again.notify_one();
+        }
+        _ => tracing::debug!("a pull failed: {error}"),
+    }
+}
+
+fn renew(shared: &Shared, named: &[RunningAttempt], sent: BootTime) {
+    for entry in named {
+        if let Some(attempt) = shared.table.get(AttemptRef { task_id: entry.task_id, attempt: entry.attempt }) {
+            attempt.renew(sent);
+        }
+    }
+}
+
+/// Does what an answer says.
+async fn take(shared: &Arc<Shared>, pulled: Pulled, sent: BootTime) {
+    for assignment in pulled.assign {
+        assigned(shared, assignment, sent).await;
+    }
+    for id in pulled.drop {
+        if let Some(attempt) = shared.table.get(id) {
+            attempt.stop(Stop::Drop);
+        }
+    }
+    for id in pulled.cancel {
+        match shared.table.get(id) {
+            Some(attempt) => {
+                tracing::info!("{}: to be cancelled", attempt.describe());
+                attempt.stop(Stop::Cancel);
+            }
+            // Nothing of it is here, so nothing of it runs.
+            None if !shared.table.knows(id) => say_once(shared, id, ReportedStatus::Cancelled),
+            None => {}
+        }
+    }
+    for answer in pulled.answers {
+        tracing::debug!("an answer to interaction {} comes too late: it was refused when it was asked", answer.interaction_id);
+    }
+}
+
+/// Writes an assignment down, then starts it; at most once.
+async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) {
+    let id = attempt_ref(&assignment);
+    if shared.table.knows(id) {
+        return;
+    }
+    if shared.draining.load(Ordering::Relaxed) || shared.spool.is_full() {
+        tracing::info!(
+            "task {} (attempt {}): handed back, {}",
+            id.task_id,
+            id.attempt,
+            if shared.spool.is_full() { "the spool is full" } else { "the worker stops" }
+        );
+        say_once(shared, id, ReportedStatus::Pending);
+        return;
+    }
+    let writer = Arc::clone(shared);
+    let journal = tokio::task::spawn_blocking(move || writer.spool.create(assignment)).await;
+    let journal = match journal {
+        Ok(Ok(journal)) => journal,
+        Ok(Err(error)) => {
+            tracing::error!("task {} (attempt {}): handed back, it cannot be written to the spool: {error}", id.task_id, id.attempt);
+            say_once(shared, id, ReportedStatus::Pending);
+            return;
+        }
+        Err(error) => {
+            tracing::error!("task {}: {error}", id.task_id);
+            return;
+        }
+    };
+    let attempt = Attempt::new(journal, sent);
+    shared.table.insert(Arc::clone(&attempt));
+    shared.tracker.spawn(report::deliver(Arc::clone(shared), Arc::clone(&attempt)));
+    shared.tracker.spawn(execute(Arc::clone(shared), attempt));
+}
+
+/// Says something of an attempt that is not here. Said again if the server asks again.
+fn say_once(shared: &Arc<Shared>, id: AttemptRef, status: ReportedStatus) {
+    let speaker = Arc::clone(shared);
+    shared.tracker.spawn(async move {
+        let body = ReportStatus {
+            status,
+            worker_id: speaker.worker_id.clone(),
+            instance: Some(speaker.instance),
+            attempt: Some(id.attempt),
+            result: None,
+            error: None,
+            error_code: None,
+            session_id: None,
+            usage: None,
+            changes: vec![],
+            entries: None,
+            bytes: None,
+            hash: None,
+        };
+        if let Err(error) = speaker.server.report_status(id.task_id, &body).await {
+            tracing::debug!("task {} (attempt {}): {error}", id.task_id, id.attempt);
+        }
+    });
+}
