@@ -89,7 +89,8 @@ statements! {
     RUNNING_BY_WORKER: "SELECT holder, COUNT(*) AS n FROM tasks WHERE held = 1 GROUP BY holder";
     WRITING_BY_CODEBASE: "SELECT codebase_id, COUNT(*) AS n FROM tasks WHERE held = 1 AND writing = 1 GROUP BY codebase_id";
     AHEAD_IN_CONTEXT: "SELECT id FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND id <> $2 AND (held = 1 OR id < $2) ORDER BY held DESC, id LIMIT 1";
-    DUE: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND not_before > $1 AND not_before <= $2";
+    DUE: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND not_before > 0 AND not_before > $1
+        AND not_before <= $2";
     OVERDUE: "SELECT id FROM tasks WHERE completed_at IS NULL AND deadline <= $1 AND (cancel_asked_at IS NULL OR disconnected_at IS NOT NULL)
         ORDER BY deadline LIMIT 100";
 }
