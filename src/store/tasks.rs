@@ -75,7 +75,7 @@ statements! {
         AND ($6 = '' OR instr(lower(title), $6) > 0 OR instr(lower(prompt), $6) > 0)
         AND ($7 = '' OR priority < $8 OR (priority = $8 AND id > $7))
         ORDER BY priority DESC, id LIMIT $9"),
-    postgres: concat!("SELECT ", columns!(), " FROM tasks WHERE ($1 = '[]' OR state IN (SELECT json_array_elements_text($1::json)))
+    postgres: concat!("SELECT ", columns!(), " FROM tasks WHERE ($1 = '[]' OR state IN (SELECT json_array_elements_text($1::text::json)))
         AND ($2 = '' OR codebase_id = $2 OR target_codebase = $2)
         AND ($3 = '' OR holder = $3 OR target_worker = $3)
         AND ($4 = '' OR owner = $4)
@@ -90,7 +90,8 @@ statements! {
     WRITING_BY_CODEBASE: "SELECT codebase_id, COUNT(*) AS n FROM tasks WHERE held = 1 AND writing = 1 GROUP BY codebase_id";
     AHEAD_IN_CONTEXT: "SELECT id FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND id <> $2 AND (held = 1 OR id < $2) ORDER BY held DESC, id LIMIT 1";
     DUE: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND not_before > $1 AND not_before <= $2";
-    OVERDUE: "SELECT id FROM tasks WHERE completed_at IS NULL AND deadline <= $1 LIMIT 100";
+    OVERDUE: "SELECT id FROM tasks WHERE completed_at IS NULL AND deadline <= $1 AND (cancel_asked_at IS NULL OR disconnected_at IS NOT NULL)
+        ORDER BY deadline LIMIT 100";
 }
 
 impl TaskRecord {
@@ -256,7 +257,7 @@ impl Store {
         Ok(rows.iter().map(|row| Ok(named(row.text("target_worker")?).map(WorkerId))).collect::<sqlx::Result<_>>()?)
     }
 
-    /// Up to 100 tasks that have not ended by their deadline.
+    /// Up to 100 tasks that have not ended by their deadline, without those whose worker is there and has been asked to stop them.
     ///
     /// # Errors
     /// Of the database.

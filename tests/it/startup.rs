@@ -68,9 +68,9 @@ async fn a_database_that_cannot_be_reached_is_told_without_its_password(cx: &Cx)
 
 async fn a_database_in_use_by_another_server_is_told(cx: &Cx) -> Result<()> {
     let database = Postgres::fresh_database().await?;
-    let first = Server::new(cx.dir(), "first")?.with_args(["--database-url", &database]).launch().await?;
-    let second = Server::new(cx.dir(), "second")?.with_args(["--database-url", &database]);
-    ensure_refused(second.spawn()?, &["database", &first.process_id()?.to_string()]).await
+    let _first = Server::new(cx.dir(), "first")?.with_args(["--database-url", &database, "--name", "Server-A"]).launch().await?;
+    let second = Server::new(cx.dir(), "second")?.with_args(["--database-url", &database, "--name", "Server-B"]);
+    ensure_refused(second.spawn()?, &["database", "Server-A"]).await
 }
 
 async fn a_server_ends_well_on_sigterm(cx: &Cx) -> Result<()> {

@@ -1,0 +1,3 @@
+pub(crate) fn cases() -> Vec<crate::support::Case> {
+    Vec::new()
+}
