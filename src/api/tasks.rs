@@ -20,6 +20,7 @@ use muster_protocol::task::{
     CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated,
     TaskStatus,
 };
+use muster_protocol::token::Scope;
 use muster_protocol::worker::Done;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -90,8 +91,10 @@ pub struct ListQuery {
     worker_id: Option<WorkerId>,
     /// Only of this conversation.
     context_id: Option<ContextId>,
-    /// Only with this in title or prompt.
+    /// Only with this in id, title or prompt.
     q: Option<String>,
+    /// `priority` (the order in which workers get them; default) or `newest`.
+    order: Option<String>,
     /// At most so many; 500 if absent.
     limit: Option<u32>,
     /// As the page before answered in `X-Next-Cursor`.
@@ -105,11 +108,14 @@ pub struct ListQuery {
     params(ListQuery), responses((status = 200, body = Vec<Task>), (status = 400, body = ErrorBody)))]
 pub(crate) async fn list(State(app): State<App>, who: Principal, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
     if let (Some("pending"), Some(worker)) = (query.status.as_deref(), &query.worker_id) {
-        who.act_for(worker)?;
-        match app.reserve(worker).await? {
-            Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
-            Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
-            Reserved::NotPlain | Reserved::NotRegistered => {}
+        // Only a worker may take by listing: who merely looks must not.
+        if who.scope == Scope::Worker || who.token_id.is_none() {
+            who.act_for(worker)?;
+            match app.reserve(worker).await? {
+                Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
+                Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
+                Reserved::NotPlain | Reserved::NotRegistered => {}
+            }
         }
     }
     let page = Page::of(query.limit, query.cursor.as_deref())?;
@@ -117,14 +123,23 @@ pub(crate) async fn list(State(app): State<App>, who: Principal, Query(query): Q
         states: query.status.map(|word| states(&word)).transpose()?.unwrap_or_default(),
         codebase: query.codebase_id,
         worker: query.worker_id,
-        owner: (!who.sees_everything() && who.scope != muster_protocol::token::Scope::Worker).then(|| who.id.clone()),
+        owner: (!who.sees_everything() && who.scope != Scope::Worker).then(|| who.id.clone()),
         context: query.context_id,
         text: query.q,
+        newest_first: newest_first(query.order.as_deref())?,
         after: page.after,
         limit: page.limit + 1,
     };
     let tasks = app.store.tasks(&filter).await?.into_iter().map(|record| record.task).collect();
     Ok(paged(tasks, &page, |task: &Task| (i64::from(task.priority), task.id)))
+}
+
+fn newest_first(order: Option<&str>) -> Result<bool, ApiError> {
+    match order {
+        None | Some("priority") => Ok(false),
+        Some("newest") => Ok(true),
+        Some(other) => Err(ApiError::invalid("order", format!("`{}` is none of priority, newest", crate::error::shown(other)))),
+    }
 }
 
 fn states(word: &str) -> Result<Vec<muster_protocol::task::TaskState>, ApiError> {
