@@ -67,8 +67,8 @@ async fn tasks_are_listed_with_filters_and_page_by_page(bench: &Bench) -> Result
     let (mut after, mut listed) = (None, Vec::new());
     loop {
         let next = bench.store.tasks(&TaskFilter { after, limit: 5, ..TaskFilter::default() }).await?;
-        let Some(last) = next.last() else { break };
-        after = Some((i64::from(last.task.priority), last.task.id));
+        let Some(end) = next.last() else { break };
+        after = Some((i64::from(end.task.priority), end.task.id));
         listed.extend(next.iter().map(|r| r.task.id));
     }
     ensure!(listed == all.iter().map(|r| r.task.id).collect::<Vec<_>>(), "the pages are not the list");
