@@ -3,6 +3,7 @@
 pub mod codebases;
 pub mod events;
 pub mod extract;
+pub(crate) mod gone;
 pub(crate) mod health;
 pub mod http_log;
 pub mod models;

@@ -35,18 +35,21 @@ use session::Session;
 /// Where a server is looked for if none is named.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:5001";
 
+/// The heading of the options that every command but `serve` reads.
+const BUT_SERVE: &str = "Options of all commands but serve";
+
 /// Runs tasks in OpenCode on your machines.
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, after_help = exit::help(), subcommand_required = true, arg_required_else_help = true)]
 pub(crate) struct Cli {
     /// The server to talk to
-    #[arg(long, global = true, env = "MUSTER_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
+    #[arg(long, global = true, help_heading = BUT_SERVE, env = "MUSTER_SERVER", value_name = "URL", default_value = DEFAULT_SERVER)]
     server: String,
     /// The token to show it; prefer the environment, which other users cannot read
-    #[arg(long, global = true, env = "MUSTER_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(long, global = true, help_heading = BUT_SERVE, env = "MUSTER_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// Print the server's data as JSON, for scripts
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = BUT_SERVE)]
     json: bool,
     #[command(subcommand)]
     command: Command,

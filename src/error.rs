@@ -57,6 +57,9 @@ pub enum ApiError {
         /// A noun and a name, for example "task `42`".
         what: String,
     },
+    /// The route was dropped on purpose (410).
+    #[error("{0}")]
+    Gone(String),
     /// The path exists, not with this method (405).
     #[error("{0}")]
     MethodNotAllowed(String),
@@ -125,6 +128,7 @@ impl ApiError {
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, Level::INFO),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, code::FORBIDDEN, Level::INFO),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND, Level::DEBUG),
+            Self::Gone(_) => (StatusCode::GONE, code::GONE, Level::INFO),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, code::METHOD_NOT_ALLOWED, Level::DEBUG),
             Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, Level::DEBUG),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, Level::INFO),
@@ -228,6 +232,7 @@ mod tests {
             ApiError::Unauthenticated("send a token".to_owned()),
             ApiError::Forbidden("not yours".to_owned()),
             ApiError::not_found("task", "42"),
+            ApiError::Gone("this route is no longer there".to_owned()),
             ApiError::MethodNotAllowed("DELETE is not possible here".to_owned()),
             ApiError::conflict(code::STALE_ATTEMPT, "attempt 1 is over"),
             ApiError::TooLarge { limit: 16 },

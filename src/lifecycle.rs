@@ -84,6 +84,18 @@ impl Lifecycle {
         });
     }
 
+    /// Spawns a task that is waited for at the end and harms only itself if it panics: what a connection does must not end the server.
+    pub fn spawn_isolated<F>(&self, name: &'static str, task: F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tracker.spawn(async move {
+            if let Err(panic) = AssertUnwindSafe(task).catch_unwind().await {
+                tracing::error!("a task `{name}` panicked: {}", panic_message(panic.as_ref()));
+            }
+        });
+    }
+
     /// Waits until the stop begins and all tasks have ended; those that have not within `grace` of the beginning are told by the
     /// hard token and given `grace` once more at most.
     ///
@@ -153,6 +165,14 @@ mod tests {
         life.spawn("breaks", async { panic!("no luck") });
         let end = life.finished(Duration::from_secs(5)).await;
         assert_eq!(end, Err("the task `breaks` panicked: no luck".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn an_isolated_task_that_panics_harms_only_itself() {
+        let life = Lifecycle::new();
+        life.spawn_isolated("breaks", async { panic!("no luck") });
+        life.stop();
+        assert_eq!(life.finished(Duration::from_secs(5)).await, Ok(()));
     }
 
     #[tokio::test]

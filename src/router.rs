@@ -61,7 +61,9 @@ pub fn router(app: App) -> Router {
         .route(Access::WORKER, routes!(tasks::post_output))
         .long(Access::VIEWER.or(Access::AGENT), routes!(streams::follow_output))
         // A2A
-        .long(Access::AGENT, routes!(jsonrpc::handle));
+        .long(Access::AGENT, routes!(jsonrpc::handle))
+        // Of the earlier system
+        .dropped();
     routes.finish()
 }
 

@@ -3,6 +3,7 @@
 use crate::config::{LogConfig, LogFormat};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -44,6 +45,9 @@ const SECONDS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 
 /// Upper bounds of the histogram of batch sizes.
 const WRITES: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
+/// What `--log-http` logs is logged whatever the filter says.
+const HTTP_LOG: &str = "muster::http=info";
+
 /// What can go wrong with the set-up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -63,8 +67,12 @@ pub enum TelemetryError {
 /// # Errors
 /// A wrong filter, or a second call.
 pub fn init_log(config: &LogConfig) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&config.filter)?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let mut filter = EnvFilter::try_new(&config.filter)?;
+    if config.http {
+        filter = filter.add_directive(HTTP_LOG.parse()?);
+    }
+    let is_for_eyes = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_for_eyes);
     match config.format {
         LogFormat::Human => log.with_target(false).finish().try_init()?,
         LogFormat::Json => log.json().flatten_event(true).finish().try_init()?,

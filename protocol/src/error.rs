@@ -67,6 +67,8 @@ pub mod code {
     pub const KEY_REUSED: &str = "idempotency_key_reused";
     /// Somebody else holds the task (409).
     pub const HELD: &str = "held";
+    /// The route was dropped on purpose (410); the message says what to use instead.
+    pub const GONE: &str = "gone";
     /// The body is larger than the configured limit (413).
     pub const TOO_LARGE: &str = "too_large";
     /// The body is not of a type that the route reads (415).

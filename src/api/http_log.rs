@@ -26,7 +26,7 @@ pub fn is_stream(headers: &HeaderMap) -> bool {
 pub async fn log(request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let query = request.uri().query().map(|query| format!("?{}", without_tokens(query))).unwrap_or_default();
+    let query = request.uri().query().map(|query| format!("?{}", shown_query(query))).unwrap_or_default();
     let (parts, body) = request.into_parts();
     let bytes = match RawBody::from_request(Request::from_parts(parts.clone(), body), &()).await {
         Ok(RawBody(bytes)) => bytes,
@@ -60,13 +60,14 @@ async fn answer(head: &str, response: Response) -> Response {
 
 /// A body as it can be logged: without secrets, not too long.
 fn shown(bytes: &Bytes) -> String {
-    let text = match serde_json::from_slice::<Value>(bytes) {
-        Ok(mut value) => {
-            replace_secrets(&mut value);
-            value.to_string()
-        }
-        Err(_) if bytes.is_empty() => "no body".to_owned(),
-        Err(_) => String::from_utf8_lossy(bytes).into_owned(),
+    if bytes.is_empty() {
+        return "no body".to_owned();
+    }
+    // As it came, unless there is something to replace.
+    let mut json = serde_json::from_slice::<Value>(bytes).ok();
+    let text = match json.take_if(|json| replace_secrets(json) > 0) {
+        Some(replaced) => replaced.to_string(),
+        None => String::from_utf8_lossy(bytes).into_owned(),
     };
     let text = without_tokens(&text);
     if text.len() <= LONGEST {
@@ -76,21 +77,30 @@ fn shown(bytes: &Bytes) -> String {
     format!("{}.. ({} bytes in all)", &text[..end], bytes.len())
 }
 
-/// Replaces what stands under a name that secrets have.
-fn replace_secrets(value: &mut Value) {
+/// A query as it can be logged.
+fn shown_query(query: &str) -> String {
+    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
+        Some((name, _)) if is_secret(name) => format!("{name}=***"),
+        _ => pair.to_owned(),
+    });
+    without_tokens(&pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Replaces what stands under a name that secrets have. Answers how often.
+fn replace_secrets(value: &mut Value) -> usize {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(replace_secrets),
-        Value::Object(map) => {
-            for (name, item) in map {
-                if item.is_string() && is_secret(name) {
-                    *item = Value::from("***");
-                } else {
-                    replace_secrets(item);
-                }
-            }
-        }
-        _ => {}
+        Value::Array(items) => items.iter_mut().map(replace_secrets).sum(),
+        Value::Object(map) => map.iter_mut().map(|(name, item)| replace_secret(name, item)).sum(),
+        _ => 0,
     }
+}
+
+fn replace_secret(name: &str, item: &mut Value) -> usize {
+    if item.is_string() && is_secret(name) {
+        *item = Value::from("***");
+        return 1;
+    }
+    replace_secrets(item)
 }
 
 /// Whether secrets have such a name: `apiKey`, `api_key`, `X-Auth-Token`, `password`, ..
@@ -110,9 +120,9 @@ mod tests {
 
     #[test]
     fn secrets_are_replaced_at_any_depth() {
-        let body = json!({"params": [{"apiKey": "k1", "x-api-key": "k2"}], "password": "p", "clientSecret": "s", "tokens": {"input": 5}});
+        let body = json!({"params": [{"apiKey": "k1"}, {"x-api-key": "k2"}], "password": "p", "clientSecret": "s", "tokens": {"input": 5}});
         let expected =
-            json!({"params": [{"apiKey": "***", "x-api-key": "***"}], "password": "***", "clientSecret": "***", "tokens": {"input": 5}});
+            json!({"params": [{"apiKey": "***"}, {"x-api-key": "***"}], "password": "***", "clientSecret": "***", "tokens": {"input": 5}});
         assert_eq!(logged(&body), expected.to_string());
     }
 
@@ -121,6 +131,13 @@ mod tests {
         let token = format!("muster_admin_{}", "x".repeat(43));
         assert!(!logged(&json!({"prompt": format!("use {token} there")})).contains(&token));
         assert!(!shown(&Bytes::from(format!("no json {token}"))).contains(&token));
+    }
+
+    #[test]
+    fn a_body_without_secrets_is_logged_as_it_came() {
+        let body = r#"{"method": "message/send",  "id": 1}"#;
+        assert_eq!(shown(&Bytes::from(body)), body);
+        assert_eq!(shown_query("after=3&access_token=t&q=x"), "after=3&access_token=***&q=x");
     }
 
     #[test]

@@ -20,6 +20,7 @@ use muster_protocol::task::{
     CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated,
     TaskStatus,
 };
+use muster_protocol::token::Scope;
 use muster_protocol::worker::Done;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -29,7 +30,7 @@ use utoipa::{IntoParams, ToSchema};
     params(("Idempotency-Key" = Option<String>, Header, description = "Within 24 hours the same key with the same body answers the same task")),
     request_body = SubmitTask,
     responses((status = 200, body = Task), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn submit(
+pub(crate) async fn submit(
     State(app): State<App>,
     who: Principal,
     headers: HeaderMap,
@@ -43,7 +44,7 @@ pub async fn submit(
 #[utoipa::path(post, path = "/v1/opencode/codebases/{id}/tasks", tag = "tasks", summary = "Submit a task for a codebase",
     params(("id" = String, Path)), request_body = CreateCodebaseTask,
     responses((status = 200, body = TaskCreated), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn submit_for_codebase(
+pub(crate) async fn submit_for_codebase(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
@@ -90,8 +91,10 @@ pub struct ListQuery {
     worker_id: Option<WorkerId>,
     /// Only of this conversation.
     context_id: Option<ContextId>,
-    /// Only with this in title or prompt.
+    /// Only with this in id, title or prompt.
     q: Option<String>,
+    /// `priority` (the order in which workers get them; default) or `newest`.
+    order: Option<String>,
     /// At most so many; 500 if absent.
     limit: Option<u32>,
     /// As the page before answered in `X-Next-Cursor`.
@@ -103,13 +106,16 @@ pub struct ListQuery {
     description = "Highest priority first, oldest first. A plain worker that asks with `status=pending&worker_id=` its own id is given at most one \
         task, which is reserved for it.",
     params(ListQuery), responses((status = 200, body = Vec<Task>), (status = 400, body = ErrorBody)))]
-pub async fn list(State(app): State<App>, who: Principal, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
+pub(crate) async fn list(State(app): State<App>, who: Principal, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
     if let (Some("pending"), Some(worker)) = (query.status.as_deref(), &query.worker_id) {
-        who.act_for(worker)?;
-        match app.reserve(worker).await? {
-            Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
-            Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
-            Reserved::NotPlain | Reserved::NotRegistered => {}
+        // Only a worker may take by listing: who merely looks must not.
+        if who.scope == Scope::Worker || who.token_id.is_none() {
+            who.act_for(worker)?;
+            match app.reserve(worker).await? {
+                Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
+                Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
+                Reserved::NotPlain | Reserved::NotRegistered => {}
+            }
         }
     }
     let page = Page::of(query.limit, query.cursor.as_deref())?;
@@ -117,14 +123,23 @@ pub async fn list(State(app): State<App>, who: Principal, Query(query): Query<Li
         states: query.status.map(|word| states(&word)).transpose()?.unwrap_or_default(),
         codebase: query.codebase_id,
         worker: query.worker_id,
-        owner: (!who.sees_everything() && who.scope != muster_protocol::token::Scope::Worker).then(|| who.id.clone()),
+        owner: (!who.sees_everything() && who.scope != Scope::Worker).then(|| who.id.clone()),
         context: query.context_id,
         text: query.q,
+        newest_first: newest_first(query.order.as_deref())?,
         after: page.after,
         limit: page.limit + 1,
     };
     let tasks = app.store.tasks(&filter).await?.into_iter().map(|record| record.task).collect();
     Ok(paged(tasks, &page, |task: &Task| (i64::from(task.priority), task.id)))
+}
+
+fn newest_first(order: Option<&str>) -> Result<bool, ApiError> {
+    match order {
+        None | Some("priority") => Ok(false),
+        Some("newest") => Ok(true),
+        Some(other) => Err(ApiError::invalid("order", format!("`{}` is none of priority, newest", crate::error::shown(other)))),
+    }
 }
 
 fn states(word: &str) -> Result<Vec<muster_protocol::task::TaskState>, ApiError> {
@@ -139,7 +154,7 @@ fn states(word: &str) -> Result<Vec<muster_protocol::task::TaskState>, ApiError>
 /// `GET /v1/opencode/codebases/{id}/tasks`
 #[utoipa::path(get, path = "/v1/opencode/codebases/{id}/tasks", tag = "tasks", summary = "List the tasks of a codebase",
     params(("id" = String, Path), ListQuery), responses((status = 200, body = Vec<Task>), (status = 404, body = ErrorBody)))]
-pub async fn list_of_codebase(
+pub(crate) async fn list_of_codebase(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
@@ -152,7 +167,7 @@ pub async fn list_of_codebase(
 /// `GET /v1/opencode/tasks/{id}`
 #[utoipa::path(get, path = "/v1/opencode/tasks/{id}", tag = "tasks", summary = "Get a task",
     params(("id" = TaskId, Path)), responses((status = 200, body = Task), (status = 404, body = ErrorBody)))]
-pub async fn get(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
+pub(crate) async fn get(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
     Ok(Answer(app.task_for(&who, id).await?.task))
 }
 
@@ -160,7 +175,7 @@ pub async fn get(State(app): State<App>, who: Principal, PathId(id): PathId<Task
 #[utoipa::path(put, path = "/v1/opencode/tasks/{id}/status", tag = "tasks", summary = "Report an attempt (workers)",
     params(("id" = TaskId, Path)), request_body = ReportStatus,
     responses((status = 200, body = StatusReported), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn report(
+pub(crate) async fn report(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
@@ -175,7 +190,7 @@ pub async fn report(
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/stream", tag = "tasks", summary = "Append entries to a task's stream (workers)",
     params(("id" = TaskId, Path)), request_body = stream::AppendEntries,
     responses((status = 200, body = Appended), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn append(
+pub(crate) async fn append(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
@@ -210,7 +225,7 @@ fn check_order(body: &stream::AppendEntries) -> Result<(), ApiError> {
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/output", tag = "tasks", summary = "Report a line of output (plain workers)",
     params(("id" = TaskId, Path)), request_body = PostOutput,
     responses((status = 200, body = Done), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn post_output(
+pub(crate) async fn post_output(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
@@ -227,14 +242,14 @@ pub async fn post_output(
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/cancel", tag = "tasks", summary = "Cancel a task",
     params(("id" = TaskId, Path)),
     responses((status = 200, body = CancelAnswer), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn cancel(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<CancelAnswer>, ApiError> {
+pub(crate) async fn cancel(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<CancelAnswer>, ApiError> {
     app.cancel(&who, id).await.map(Answer)
 }
 
 /// `GET /v1/opencode/tasks/{id}/explain`
 #[utoipa::path(get, path = "/v1/opencode/tasks/{id}/explain", tag = "tasks", summary = "Explain why a task waits",
     params(("id" = TaskId, Path)), responses((status = 200, body = Explanation), (status = 404, body = ErrorBody)))]
-pub async fn explain(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Explanation>, ApiError> {
+pub(crate) async fn explain(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Explanation>, ApiError> {
     app.explain(&who, id).await.map(Answer)
 }
 
@@ -242,7 +257,7 @@ pub async fn explain(State(app): State<App>, who: Principal, PathId(id): PathId<
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/retry", tag = "tasks", summary = "Repeat a task that has ended",
     params(("id" = TaskId, Path)),
     responses((status = 200, body = Task), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn retry(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
+pub(crate) async fn retry(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
     app.retry(&who, id).await.map(Answer)
 }
 
@@ -262,7 +277,7 @@ pub struct NextMessage {
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/message", tag = "tasks", summary = "Give a task's conversation its next turn",
     params(("id" = TaskId, Path)), request_body = NextMessage,
     responses((status = 200, body = Task), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn message(
+pub(crate) async fn message(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,

@@ -20,8 +20,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, timeout};
 /// A task that waits this long is worth a word, and so is every change of the reason, looked for as often.
 const PATIENCE: Duration = Duration::from_secs(2);
 const EXPLAIN_AGAIN: Duration = Duration::from_secs(5);
-/// How long an explanation may take, so that it does not hold up the answer.
-const EXPLAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long what is asked beside the stream may take, so that it does not hold up the answer.
+const ASIDE: Duration = Duration::from_secs(5);
 /// How often the progress line moves.
 const FRAME: Duration = Duration::from_millis(120);
 
@@ -79,7 +79,7 @@ impl Follower<'_> {
                 biased;
                 () = interrupts.next() => self.interrupted(interrupts).await?,
                 incoming = entries.next() => match incoming {
-                    Some(Incoming::Message(message)) => self.message(&message)?,
+                    Some(Incoming::Message(message)) => self.message(&message).await?,
                     Some(Incoming::Lost(error)) => self.lost(&error)?,
                     Some(Incoming::Refused(error)) => {
                         self.screen.end_line()?;
@@ -100,7 +100,7 @@ impl Follower<'_> {
         }
     }
 
-    fn message(&mut self, message: &StreamMessage) -> Result<Step, Failure> {
+    async fn message(&mut self, message: &StreamMessage) -> Result<Step, Failure> {
         if std::mem::take(&mut self.is_lost) {
             self.screen.note(Style::Dim, "· connected again")?;
         }
@@ -110,6 +110,10 @@ impl Follower<'_> {
         if self.json {
             self.screen.console.line(&one_line_of_json(&message.data))?;
         } else if let Ok(entry) = serde_json::from_str::<StreamEntry>(&message.data) {
+            if let Some(id) = self.transcript.nameless_worker(&entry) {
+                let name = self.name_of(&id).await;
+                self.transcript.name_worker(id, name);
+            }
             for piece in self.transcript.entry(&entry) {
                 self.screen.show(&piece)?;
             }
@@ -130,7 +134,7 @@ impl Follower<'_> {
 
     /// Says why the task waits, if there is a reason and it is a new one.
     async fn explain(&mut self) -> Result<Step, Failure> {
-        if let Ok(Ok(explanation)) = timeout(EXPLAIN_TIMEOUT, self.client.explain(self.task)).await {
+        if let Ok(Ok(explanation)) = timeout(ASIDE, self.client.explain(self.task)).await {
             let reason = explain::brief(&explanation);
             if self.reason.as_ref() != Some(&reason) {
                 self.screen.note(Style::Warn, &reason)?;
@@ -177,7 +181,10 @@ impl Follower<'_> {
             self.screen.console.line(page.text.trim_end())?;
         } else {
             self.result(&task)?;
-            let worker = self.worker_of(&task).await;
+            let worker = match &task.worker_id {
+                Some(id) => Some(self.name_of(id.as_str()).await),
+                None => None,
+            };
             for (style, line) in summary::trouble(&task) {
                 self.screen.insist(style, &line)?;
             }
@@ -204,13 +211,12 @@ impl Follower<'_> {
         Ok(self.screen.end_line()?)
     }
 
-    /// The name of the task's worker, or its id.
-    async fn worker_of(&self, task: &Task) -> Option<String> {
-        let id = task.worker_id.as_ref()?;
-        let page = self.client.get_text(&format!("v1/opencode/workers/{id}"), &[]).await.ok();
+    /// The name of a worker, or its id where that cannot be found out.
+    async fn name_of(&self, id: &str) -> String {
+        let path = format!("v1/opencode/workers/{id}");
+        let page = timeout(ASIDE, self.client.get_text(&path, &[])).await.ok().and_then(Result::ok);
         let worker: Option<Value> = page.and_then(|page| self.client.read(&page.text).ok());
-        let name = worker.and_then(|worker| worker["name"].as_str().map(str::to_owned));
-        Some(name.unwrap_or_else(|| id.to_string()))
+        worker.and_then(|worker| worker["name"].as_str().map(str::to_owned)).unwrap_or_else(|| id.to_owned())
     }
 }
 

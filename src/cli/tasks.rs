@@ -3,7 +3,7 @@
 use super::console::Console;
 use super::exit::{Exit, Failure};
 use super::lookup::{self, short};
-use super::render::{ago, counted, took};
+use super::render::{ago, took};
 use super::session::{Session, now};
 use super::style::Style;
 use super::table::{Table, dim, plain, state};
@@ -11,10 +11,8 @@ use clap::Args;
 use muster_protocol::ids::{CodebaseId, WorkerId};
 use muster_protocol::task::{PENDING_CODEBASE, Task};
 use muster_protocol::time::Timestamp;
+use serde_json::value::RawValue;
 use std::collections::HashMap;
-
-/// How many pages of 500 are looked at for the newest tasks.
-const MOST_PAGES: usize = 10;
 
 /// Options of `muster tasks`.
 #[derive(Debug, Args)]
@@ -29,6 +27,12 @@ pub(crate) struct Tasks {
     /// Only those of this worker, by name or id
     #[arg(long, short, value_name = "NAME|ID")]
     worker: Option<String>,
+    /// Only those of this conversation
+    #[arg(long, value_name = "CONTEXT")]
+    context: Option<String>,
+    /// Only those that have this in their id, title or prompt
+    #[arg(value_name = "TEXT")]
+    text: Option<String>,
     /// At most so many
     #[arg(long, short = 'n', default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=500))]
     limit: u32,
@@ -42,42 +46,60 @@ struct Names {
 }
 
 pub(crate) async fn run(args: &Tasks, session: &mut Session<'_>) -> Result<Exit, Failure> {
-    let filters = filters(args, session).await?;
-    let mut query: Vec<(&str, &str)> = filters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let (filters, worker) = filters(args, session).await?;
+    let query: Vec<(&str, &str)> = filters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let is_wanted = |task: &Task| worker.is_none() || task.worker_id.as_ref().map(WorkerId::as_str) == worker.as_deref();
     if session.json {
-        let limit = args.limit.to_string();
-        query.push(("limit", &limit));
-        return session.show("v1/opencode/tasks", &query, |_: Vec<Task>, _| String::new()).await;
+        return print_json(session, query, args.limit, is_wanted).await;
     }
     let names = names(session).await;
-    let (mut tasks, is_all) = session.pages::<Task>("v1/opencode/tasks", &query, MOST_PAGES).await?;
-    // The server's order is the one in which they are given to workers. An id begins with the time it was made.
-    tasks.sort_by_key(|task| std::cmp::Reverse(task.id));
-    tasks.dedup_by_key(|task| task.id);
-    let total = tasks.len();
-    tasks.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
+    let limit = args.limit.to_string();
+    let page = session.client.get_text("v1/opencode/tasks", &[&query[..], &[("order", "newest"), ("limit", &limit)]].concat()).await?;
+    let mut tasks: Vec<Task> = session.client.read(&page.text)?;
+    tasks.retain(is_wanted);
     let text = render(&tasks, &names, session.console, now());
     session.console.line(&text)?;
-    if !is_all {
-        session.console.note(Style::Dim, "There are more tasks than were looked at; narrow them with --status, --codebase or --worker.");
-    } else if total > tasks.len() {
-        session.console.note(Style::Dim, &format!("The newest {} of {}; show more with --limit.", tasks.len(), counted(total, "task")));
+    if page.next.is_some() {
+        session
+            .console
+            .note(Style::Dim, "There are older ones; show more with --limit, or narrow them with --status, --codebase or --worker.");
     }
     Ok(Exit::Done)
 }
 
-async fn filters(args: &Tasks, session: &Session<'_>) -> Result<Vec<(&'static str, String)>, Failure> {
-    let mut query = Vec::new();
-    query.extend(args.status.clone().map(|status| ("status", status)));
+/// The server's filters, and the worker to look for among what they give.
+async fn filters(args: &Tasks, session: &Session<'_>) -> Result<(Vec<(&'static str, String)>, Option<String>), Failure> {
     let worker = match &args.worker {
         Some(typed) => Some(lookup::worker(session, typed).await?),
         None => None,
     };
+    let given = [("status", &args.status), ("context_id", &args.context), ("q", &args.text)];
+    let mut query: Vec<(&str, String)> = given.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
     if let Some(typed) = &args.codebase {
         query.push(("codebase_id", lookup::codebase(session, typed, worker.as_deref()).await?));
     }
+    if args.status.as_deref() == Some("pending") {
+        // Asked for together with a worker, these would be handed out to it: that is how plain workers poll.
+        return Ok((query, worker));
+    }
     query.extend(worker.map(|worker| ("worker_id", worker)));
-    Ok(query)
+    Ok((query, None))
+}
+
+/// The server's page, each task as it came.
+async fn print_json(
+    session: &mut Session<'_>,
+    mut query: Vec<(&str, &str)>,
+    limit: u32,
+    is_wanted: impl Fn(&Task) -> bool,
+) -> Result<Exit, Failure> {
+    let limit = limit.to_string();
+    query.push(("limit", &limit));
+    let page = session.client.get_text("v1/opencode/tasks", &query).await?;
+    let mut tasks: Vec<Box<RawValue>> = session.client.read(&page.text)?;
+    tasks.retain(|task| serde_json::from_str(task.get()).is_ok_and(|task| is_wanted(&task)));
+    session.print_json(&tasks)?;
+    Ok(Exit::Done)
 }
 
 /// Asked for beside the tasks; where that fails the ids are shown.

@@ -83,6 +83,8 @@ async fn explain(State(stage): Shared) -> Json<Value> {
 
 /// Two pages: the second has the task.
 async fn list(State(stage): Shared, Query(query): Query<HashMap<String, String>>) -> axum::response::Response {
+    let is_poll = query.get("status").is_some_and(|status| status == "pending") && query.contains_key("worker_id");
+    assert!(!is_poll, "this hands out tasks: {query:?}");
     if query.contains_key("cursor") {
         return Json(vec![stage.task.clone()]).into_response();
     }
@@ -95,6 +97,9 @@ async fn missing() -> axum::response::Response {
     (StatusCode::NOT_FOUND, Json(json!({"error": {"code": "not_found", "message": "there is no such token"}}))).into_response()
 }
 
+const WORKERS: &str = r#"[ {"worker_id": "w1", "name": "build-box", "hostname": null, "capabilities": [], "models": [], "global_codebase_id": null,
+  "status": "active", "registered_at": 0, "last_seen": 0, "from": "the future"} ]"#;
+
 async fn serve(stage: Arc<Stage>) -> String {
     let app = Router::new()
         .route("/v1/opencode/tasks", post(submit).get(list))
@@ -102,7 +107,9 @@ async fn serve(stage: Arc<Stage>) -> String {
         .route("/v1/opencode/tasks/{id}/stream", get(stream))
         .route("/v1/opencode/tasks/{id}/explain", get(explain))
         .route("/v1/opencode/workers/{id}", get(async || Json(json!({"name": "build-box"}))))
-        .route("/v1/opencode/workers", get(async || r#"[ {"from": "the future"} ]"#))
+        .route("/v1/opencode/workers", get(async || WORKERS))
+        .route("/v1/opencode/codebases", get(async || "[]"))
+        .route("/v1/opencode/status", get(async || "[]"))
         .route("/v1/tokens/{id}", delete(missing))
         .with_state(stage);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -212,10 +219,24 @@ async fn a_task_is_looked_for_on_all_pages() {
 }
 
 #[tokio::test]
+async fn looking_at_a_worker_s_pending_tasks_takes_none_of_them() {
+    let mut task = example();
+    (task.state, task.worker_id) = (TaskState::Submitted, None);
+    let server = serve(Arc::new(Stage::new(task, &[]))).await;
+    for (args, expected) in [(["--status", "completed"], "Fix the tests"), (["--status", "pending"], "No such task")] {
+        let outcome = muster(&server, &[&["tasks", "--worker", "build-box"][..], &args].concat(), false).await;
+        assert!(outcome.out.contains(expected), "{args:?}: {} {}", outcome.out, outcome.err);
+    }
+    let json = muster(&server, &["tasks", "--worker", "build-box", "--status", "pending", "--json"], false).await;
+    assert_eq!(json.out, "[]\n");
+}
+
+#[tokio::test]
 async fn json_is_the_server_s_data_as_it_came_and_refusals_are_one_line() {
     let server = serve(Arc::new(Stage::new(example(), &[]))).await;
-    assert_eq!(muster(&server, &["workers", "--json"], false).await.out, "[ {\"from\": \"the future\"} ]\n");
-    assert_eq!(muster(&server, &["workers"], false).await.exit, Exit::ServerFault);
+    assert_eq!(muster(&server, &["workers", "--json"], false).await.out, format!("{WORKERS}\n"));
+    assert!(muster(&server, &["workers"], false).await.out.contains("build-box"));
+    assert_eq!(muster(&server, &["status"], false).await.exit, Exit::ServerFault);
     let refused = muster(&server, &["token", "revoke", "x"], false).await;
     assert_eq!((refused.exit, refused.err.as_str()), (Exit::Refused, "error: there is no such token\n"));
 }

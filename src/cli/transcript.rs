@@ -6,6 +6,7 @@ use muster_protocol::stream::{
     Delta, EntryKind, FileChange, InteractionNote, OutputLine, StatusNote, StreamEntry, Todos, ToolCall, ToolState,
 };
 use muster_protocol::task::Usage;
+use std::collections::HashMap;
 
 /// The longest note, in characters.
 const LONGEST: usize = 160;
@@ -32,16 +33,29 @@ pub(crate) struct Transcript {
     usage: Option<Usage>,
     doing: String,
     is_waiting: bool,
+    /// The names of workers by their ids.
+    names: HashMap<String, String>,
 }
 
 impl Transcript {
     pub(crate) fn new() -> Self {
-        Self { part: None, thought: None, usage: None, doing: WAITING.to_owned(), is_waiting: true }
+        Self { part: None, thought: None, usage: None, doing: WAITING.to_owned(), is_waiting: true, names: HashMap::new() }
     }
 
     /// Whether no worker has the task.
     pub(crate) fn is_waiting(&self) -> bool {
         self.is_waiting
+    }
+
+    /// The id of the worker that an entry tells of, if its name is not known.
+    pub(crate) fn nameless_worker(&self, entry: &StreamEntry) -> Option<String> {
+        let note: StatusNote = entry.read().filter(|_| entry.kind == EntryKind::Status)?;
+        note.worker.filter(|id| !self.names.contains_key(id))
+    }
+
+    /// Makes a worker known by its name.
+    pub(crate) fn name_worker(&mut self, id: String, name: String) {
+        self.names.insert(id, name);
     }
 
     /// What happens now, for a progress line.
@@ -116,7 +130,6 @@ impl Transcript {
     fn status(&mut self, entry: &StreamEntry, note: &StatusNote) -> Option<Piece> {
         let message = one_line(note.message.as_deref().unwrap_or_default(), LONGEST);
         let with_message = |text: &str| if message.is_empty() { text.to_owned() } else { format!("{text}: {message}") };
-        let worker = note.worker.as_deref().unwrap_or("a worker");
         match note.state.as_str() {
             "submitted" => {
                 let is_again = !self.is_waiting;
@@ -128,11 +141,13 @@ impl Transcript {
                 self.is_waiting = false;
                 "starting".clone_into(&mut self.doing);
                 let which = if entry.attempt > 1 { format!(" (attempt {})", entry.attempt) } else { String::new() };
+                let id = note.worker.as_deref().unwrap_or("a worker");
+                let worker = self.names.get(id).map_or(id, String::as_str);
                 Some(Piece::Note(Style::Dim, format!("· {worker} has the task{which}")))
             }
             // The end is told once, after the last entry.
             "completed" | "failed" | "canceled" | "rejected" => None,
-            "starting" | "busy" => {
+            "started" | "starting" | "busy" => {
                 self.doing = if note.state == "busy" { "thinking".to_owned() } else { with_message("starting") };
                 None
             }

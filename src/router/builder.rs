@@ -1,6 +1,7 @@
 //! The only way to add a route: with what it demands of its callers.
 
 use super::stack;
+use crate::api::gone;
 use crate::api::openapi::Document;
 use crate::app::App;
 use crate::auth::Access;
@@ -31,7 +32,7 @@ impl Routes {
     /// Adds a route whose answer takes `limits.request_timeout` at most.
     #[must_use]
     pub fn route(self, access: Access, routes: UtoipaMethodRouter<App>) -> Self {
-        let timeout = from_fn_with_state(self.app.config().limits.request_timeout, stack::within);
+        let timeout = from_fn_with_state(self.app.config.limits.request_timeout, stack::within);
         self.long(access, routes.map(|methods| methods.route_layer(timeout)))
     }
 
@@ -42,6 +43,12 @@ impl Routes {
         let (schemas, mut paths, methods) = routes;
         paths.paths.values_mut().flat_map(operations).for_each(|operation| describe(operation, access));
         Self { router: self.router.routes((schemas, paths, methods.route_layer(guard))), ..self }
+    }
+
+    /// Adds the routes that were dropped on purpose.
+    #[must_use]
+    pub fn dropped(self) -> Self {
+        Self { router: self.router.merge(gone::routes().into()), ..self }
     }
 
     /// The router with its stack, and the document at `/openapi.json`.
@@ -81,6 +88,10 @@ fn describe(operation: &mut Operation, access: Access) {
     let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     let error = ResponseBuilder::new().description("A refusal").content("application/json", error).build();
     operation.responses.responses.entry("default".to_owned()).or_insert_with(|| error.into());
+    // Handlers of different resources have the same names.
+    if let (Some(id), Some(tag)) = (&operation.operation_id, operation.tags.iter().flatten().next()) {
+        operation.operation_id = Some(format!("{tag}_{id}"));
+    }
     if !access.is_public() {
         operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SECURITY, [])]);
         let scope = format!("Scope: {}.", access.words());

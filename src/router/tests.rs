@@ -133,6 +133,21 @@ async fn an_unknown_path_and_a_wrong_method_answer_with_our_error_body() {
 }
 
 #[tokio::test]
+async fn a_route_that_was_dropped_on_purpose_says_what_to_use_instead() {
+    let server = Server::start(&[]).await;
+    for (path, instead) in [
+        ("/v1/opencode/codebases/c-1/interrupt", "/cancel"),
+        ("/v1/opencode/codebases/c-1/watch/start", "/events"),
+        ("/v1/opencode/codebases/c-1/sessions/s-1/ingest", "/messages/sync"),
+        ("/v1/opencode/runtime/sessions", "/v1/opencode/workers"),
+    ] {
+        let answer = server.ask(Request::post(path), Body::empty()).await;
+        assert_eq!((answer.status, answer.error().error.code.as_str()), (StatusCode::GONE, "gone"), "{path}");
+        assert!(answer.error().detail.contains(instead), "{}", answer.error().detail);
+    }
+}
+
+#[tokio::test]
 async fn every_answer_carries_a_request_id_and_a_callers_own_is_kept() {
     let server = Server::start(&[]).await;
     assert!(server.get("/v1/nothing").await.headers.contains_key("x-request-id"));
@@ -225,9 +240,11 @@ async fn the_document_describes_every_route_with_its_scope_and_its_errors() {
     assert!(document["components"]["schemas"]["ErrorBody"].is_object());
     assert!(document["components"]["schemas"]["ErrorInfo"].is_object());
     let paths = document["paths"].as_object().unwrap();
+    let mut ids = std::collections::BTreeSet::new();
     for (path, operation) in paths.iter().flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(_, op)| (path, op))) {
         let error = &operation["responses"]["default"]["content"]["application/json"]["schema"]["$ref"];
         assert_eq!(error, "#/components/schemas/ErrorBody", "{path}");
+        assert!(ids.insert(operation["operationId"].to_string()), "{path}: {} is there twice", operation["operationId"]);
     }
     assert_eq!(paths["/v1/tokens"]["post"]["description"], "Scope: admin.");
     assert!(paths["/healthz"]["get"]["security"].is_null());

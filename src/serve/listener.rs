@@ -1,12 +1,27 @@
-//! Addresses to listen on.
+//! Addresses to listen on, and the connections that come in there.
 
 use crate::auth::local::Connection;
 use crate::config::Listen;
-use axum::extract::connect_info::Connected;
-use axum::serve::IncomingStream;
+use crate::lifecycle::Lifecycle;
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
+use tower::ServiceExt;
+
+/// How long a connection may be silent between requests, or take to send the head of one.
+const IDLE: Duration = Duration::from_secs(75);
+/// How often the other end of an HTTP/2 connection is asked whether it is there, and how long it may take to say so.
+const PING: Duration = Duration::from_secs(30);
+/// How long to wait when the system refuses to accept, for example because too many files are open.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Why an address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
@@ -74,26 +89,67 @@ fn may_be_left_out(reason: &io::Error, wanted_port: u16) -> bool {
     reason.kind() != ErrorKind::AddrInUse || wanted_port == 0
 }
 
-impl axum::serve::Listener for Listener {
-    type Io = TcpStream;
-    type Addr = Connection;
-
-    async fn accept(&mut self) -> (TcpStream, Connection) {
-        let (stream, peer) = axum::serve::Listener::accept(&mut self.tcp).await;
-        // Small answers are not to wait for more.
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!("a connection cannot be set to send at once: {error}");
+impl Listener {
+    /// Serves connections until the server stops: then nothing new is accepted, and open connections finish what they are at.
+    pub(super) async fn serve(self, life: Lifecycle, router: Router) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.tcp.accept() => accepted,
+                () = life.stopping() => return,
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    let connection = Connection { peer, listener: self.address };
+                    life.spawn_isolated("connection", serve_connection(life.clone(), stream, connection, router.clone()));
+                }
+                Err(error) if is_the_peers(&error) => {}
+                Err(error) => {
+                    tracing::error!("cannot accept connections on {}: {error}; trying again", self.address);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
         }
-        (stream, Connection { peer, listener: self.address })
-    }
-
-    fn local_addr(&self) -> io::Result<Connection> {
-        Ok(Connection { peer: self.address, listener: self.address })
     }
 }
 
-impl Connected<IncomingStream<'_, Listener>> for Connection {
-    fn connect_info(stream: IncomingStream<'_, Listener>) -> Self {
-        *stream.remote_addr()
+/// Whether only that one connection failed.
+fn is_the_peers(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset)
+}
+
+/// Serves one connection, HTTP/1 or HTTP/2.
+async fn serve_connection(life: Lifecycle, stream: TcpStream, connection: Connection, router: Router) {
+    // Small answers are not to wait for more.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!("a connection cannot be set to send at once: {error}");
+    }
+    let silent = tokio::time::timeout(IDLE, stream.readable());
+    let spoke = tokio::select! {
+        readable = silent => matches!(readable, Ok(Ok(()))),
+        () = life.stopping() => false,
+    };
+    if !spoke {
+        return;
+    }
+    let service = router.into_service().map_request(move |mut request: Request<_>| {
+        request.extensions_mut().insert(ConnectInfo(connection));
+        request.map(Body::new)
+    });
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(IDLE);
+    builder.http2().timer(TokioTimer::new()).keep_alive_interval(PING).keep_alive_timeout(PING);
+    let mut served = pin!(builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service)));
+    let ended = tokio::select! {
+        ended = &mut served => ended,
+        () = life.stopping() => {
+            served.as_mut().graceful_shutdown();
+            tokio::select! {
+                ended = &mut served => ended,
+                () = life.hard().cancelled() => return,
+            }
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(peer = %connection.peer, "a connection broke: {error}");
     }
 }

@@ -16,7 +16,7 @@ async fn try_start(config: Config) -> Result<Server, ServeError> {
 }
 
 async fn stop(server: Server) {
-    server.app().life().stop();
+    server.app().life.stop();
     server.finished().await.unwrap();
 }
 
@@ -51,6 +51,26 @@ async fn an_idle_connection_does_not_hold_up_the_stop() {
     let mut first = [0; 12];
     idle.read_exact(&mut first).await.unwrap();
     tokio::time::timeout(Duration::from_secs(10), stop(server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_connection_that_never_says_what_it_wants() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = try_start(config(dir.path(), &[("MUSTER_LIMITS_SHUTDOWN_GRACE", "1h")])).await.unwrap();
+    let _silent = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    let mut half = TcpStream::connect(server.addresses()[0]).await.unwrap();
+    half.write_all(b"GET /healthz HTTP/1.1\r\nHost: loc").await.unwrap();
+    tokio::time::timeout(Duration::from_secs(10), stop(server)).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_connection_carries_many_requests() {
+    let dir = tempfile::tempdir().unwrap();
+    let server = try_start(config(dir.path(), &[])).await.unwrap();
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n";
+    let answer = ask(server.addresses()[0], &format!("{request}\r\n{request}\r\n{request}Connection: close\r\n\r\n")).await;
+    assert_eq!(answer.matches(r#"{"status":"ok"}"#).count(), 3, "{answer}");
+    stop(server).await;
 }
 
 #[tokio::test]

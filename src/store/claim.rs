@@ -171,7 +171,7 @@ impl PullTasks {
             return Ok(outcome == LoseOutcome::Stale);
         }
         if record.cancel_asked_at.is_some() {
-            let end = End { confirmed: Some(true), ..End::without_result(TaskState::Canceled, None, None) };
+            let end = End::by_cancel(record, true, self.now);
             FinishTask { record, end, now: self.now }.apply(tx).await?;
             return Ok(false);
         }
@@ -205,7 +205,10 @@ impl PullTasks {
             PENDING_CODEBASE => None,
             _ => tx.codebase(&record.task.codebase_id).await?,
         };
-        let session_id = tx.context(&record.task.context_id).await?.and_then(|context| context.session_id);
+        // A session is there only on the worker that began it; another one, after a loss, begins its own.
+        let context = tx.context(&record.task.context_id).await?;
+        let context = context.filter(|context| context.worker_id.as_ref().is_none_or(|worker| *worker == self.worker));
+        let session_id = context.and_then(|context| context.session_id);
         let stop_after_ms = (record.task.on_lost == OnLost::Restart).then_some(self.stop_after_ms);
         Ok(Assignment { task: record.task.clone(), attempt, codebase, session_id, continuation: record.continuation, stop_after_ms })
     }

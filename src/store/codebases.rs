@@ -42,6 +42,8 @@ statements! {
     UPDATE: "UPDATE codebases SET name = $2, description = $3, agent_config = $4, is_global = $5, parallel = $6, git = $7, problem = $8,
         offline = 0, updated_at = $9 WHERE id = $1";
     DELETE: "DELETE FROM codebases WHERE id = $1";
+    SET_GLOBAL: "UPDATE codebases SET is_global = CASE WHEN id = $2 THEN 1 ELSE 0 END, offline = CASE WHEN id = $2 THEN 0 ELSE offline END
+        WHERE worker_id = $1 AND (is_global = 1 OR id = $2)";
     SET_OFFLINE: "UPDATE codebases SET offline = $2 WHERE worker_id = $1";
 }
 
@@ -101,6 +103,11 @@ impl Tx<'_> {
 
     pub(in crate::store) async fn codebases_of(&mut self, worker: &WorkerId) -> sqlx::Result<Vec<Codebase>> {
         self.all(OF_WORKER.on(self.dialect()).bind(worker.0.clone())).await?.iter().map(read).collect()
+    }
+
+    /// Makes a codebase the only global one of its worker; it is there whenever its worker is.
+    pub(in crate::store) async fn set_global_codebase(&mut self, worker: &WorkerId, id: &CodebaseId) -> sqlx::Result<()> {
+        self.execute(SET_GLOBAL.on(self.dialect()).bind(worker.0.clone()).bind(id.0.clone())).await.map(|_| ())
     }
 
     pub(in crate::store) async fn set_codebases_offline(&mut self, worker: &WorkerId, _now: Timestamp) -> sqlx::Result<()> {

@@ -4,6 +4,7 @@ use super::identity::Identity;
 use super::row::{Columns as _, to_int, to_json};
 use super::sql::{Dialect, Statement, statements};
 use crate::events::Wake;
+use crate::telemetry::metric;
 use muster_protocol::ids::{EventId, TaskId};
 use muster_protocol::stream::{EntryKind, StreamEntry};
 use muster_protocol::time::Timestamp;
@@ -41,14 +42,14 @@ statements! {
         SELECT value ->> 't', value ->> 's', value ->> 'n', value ->> 'a', value ->> 'k', value ->> 'd' FROM json_each($1)",
     postgres: "INSERT INTO stream_entries (task_id, task_seq, attempt, at, kind, data)
         SELECT e ->> 't', (e ->> 's')::bigint, (e ->> 'n')::bigint, (e ->> 'a')::bigint, e ->> 'k', e ->> 'd'
-        FROM json_array_elements($1::json) e";
+        FROM json_array_elements($1::text::json) e";
     ADVANCE_HEAD: "UPDATE log_head SET seq = seq + $1, shared = shared + $1 WHERE id = 1 RETURNING seq, shared";
     INSERT_EVENTS: "INSERT INTO events (seq, id, origin, epoch, origin_seq, kind, subject, at, data)
         SELECT value ->> 's', value ->> 'i', $2, $3, value ->> 'o', value ->> 'k', value ->> 'b', value ->> 'a', value ->> 'd'
         FROM json_each($1)",
     postgres: "INSERT INTO events (seq, id, origin, epoch, origin_seq, kind, subject, at, data)
         SELECT (e ->> 's')::bigint, e ->> 'i', $2, $3, (e ->> 'o')::bigint, e ->> 'k', e ->> 'b', (e ->> 'a')::bigint, e ->> 'd'
-        FROM json_array_elements($1::json) e";
+        FROM json_array_elements($1::text::json) e";
 }
 
 impl<'c> Tx<'c> {
@@ -133,6 +134,9 @@ impl<'c> Tx<'c> {
             return Ok(0);
         }
         let events = std::mem::take(&mut self.events);
+        for event in &events {
+            metrics::counter!(metric::EVENTS, "type" => event.kind).increment(1);
+        }
         let count = events.len() as u64;
         let row = ADVANCE_HEAD.on(self.dialect).bind(to_int(count)).fetch_one(&mut *self.conn).await?;
         let (head, shared) = (row.count("seq")?, row.count("shared")?);

@@ -159,9 +159,11 @@ impl Write for UnregisterWorker {
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<bool> {
         let dialect = tx.dialect();
-        if tx.execute(LEAVE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await? == 0 {
-            return Ok(false);
+        let Some(known) = tx.worker(&self.worker).await? else { return Ok(false) };
+        if known.gone {
+            return Ok(true);
         }
+        tx.execute(LEAVE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await?;
         for record in tx.tasks_held_by(&self.worker).await? {
             super::attempts::lose(tx, &record, Loss::Left, self.now).await?;
         }

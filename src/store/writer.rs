@@ -56,7 +56,10 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let queued = Box::new(Waiting { write, output: None, reply, since: Instant::now() });
         self.queue.try_send(queued).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Full(_) => {
+                metrics::counter!(metric::STORE_REFUSALS).increment(1);
+                StoreError::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -165,14 +168,23 @@ impl WriterTask {
     /// Commits a batch and answers its writes. An error is for good.
     async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) -> Result<(), String> {
         metrics::histogram!(metric::STORE_BATCH_WRITES).record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
-        match self.try_commit(&mut batch).await {
+        metrics::gauge!(metric::STORE_QUEUE).set(f64::from(u32::try_from(self.waiting.len()).unwrap_or(u32::MAX)));
+        let outcome = self.try_commit(&mut batch).await;
+        metrics::counter!(metric::STORE_BATCHES, "outcome" => if outcome.is_ok() { "committed" } else { "failed" }).increment(1);
+        match outcome {
             Ok(()) => answer_all(batch, || Ok(())),
             Err(Fault::Fatal(reason)) => {
                 answer_all(batch, || Err(StoreError::Closed));
                 return Err(reason);
             }
+            Err(Fault::Unknown(reason)) => {
+                let error = format!("the connection was lost while committing, and whether the change is stored is not known: {reason}");
+                tracing::error!(error, "the fate of a batch of writes is unknown");
+                answer_all(batch, || Err(StoreError::Database(sqlx::Error::Io(std::io::Error::other(error.clone())))));
+            }
             Err(Fault::Unavailable(reason)) => {
                 tracing::warn!(reason, "the database cannot write now");
+                self.conn.distrust();
                 answer_all(batch, || Err(StoreError::Unavailable(reason.clone())));
             }
             Err(Fault::Statement(error)) if batch.len() == 1 => answer_faulty(batch, error),
@@ -192,6 +204,7 @@ impl WriterTask {
         let ids = Arc::clone(&self.ids);
         let mut new_id = move |at| EventId(ids.uuid(at));
         let mut tries = 0;
+        self.conn.be_connected().await?;
         loop {
             tries += 1;
             let failed = match self.conn.transact(batch, &batch_id, now, &mut new_id).await {
@@ -201,21 +214,39 @@ impl WriterTask {
                 }
                 Err(failed) => failed,
             };
-            let outcome_unknown = failed.at_commit && failed.connection_lost();
-            let again = failed.is_conflict() || failed.connection_lost();
-            if !again || tries >= TRIES {
-                return Err(failed.into_fault());
-            }
-            tracing::warn!(error = %failed.error, tries, "a batch of writes is tried again");
             if failed.connection_lost() {
-                self.conn.reconnect().await?;
-                if outcome_unknown && self.conn.has_committed(&batch_id).await? {
+                if self.reconnect(&batch_id, failed.at_commit).await? {
                     // Whom to wake went with the connection: everybody waiting looks again.
                     self.hub.wake_all();
                     return Ok(());
                 }
+            } else if !failed.is_conflict() {
+                return Err(failed.into_fault());
+            }
+            if tries >= TRIES {
+                return Err(failed.into_fault());
+            }
+            tracing::warn!(error = %failed.error, tries, "a batch of writes is tried again");
+        }
+    }
+
+    /// Connects again and finds out whether the batch is stored, if the connection was lost while committing it.
+    async fn reconnect(&mut self, batch_id: &str, while_committing: bool) -> Result<bool, Fault> {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            match self.conn.reconnect().await {
+                Err(Fault::Unavailable(reason)) if while_committing => return Err(Fault::Unknown(reason)),
+                outcome => outcome?,
+            }
+            if !while_committing {
+                return Ok(false);
+            }
+            match self.conn.has_committed(batch_id).await {
+                Ok(stored) => return Ok(stored),
+                Err(error) => last = error.to_string(),
             }
         }
+        Err(Fault::Unknown(last))
     }
 }
 

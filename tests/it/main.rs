@@ -8,6 +8,7 @@ mod failures;
 mod restart;
 mod runs;
 mod startup;
+mod store;
 mod support;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         architecture::cases(),
         equipment::cases(),
         startup::cases(),
+        store::cases(),
         runs::cases(),
         failures::cases(),
         cancel::cases(),

@@ -65,6 +65,15 @@ fn a_task_waits_until_a_worker_has_it_and_again_when_it_is_given_back() {
 }
 
 #[test]
+fn a_worker_is_called_by_its_name_where_that_is_known() {
+    let (mut transcript, working) = (Transcript::new(), entry(1, "status", &json!({"state": "working", "worker": "w1"})));
+    assert_eq!(transcript.nameless_worker(&working), Some("w1".to_owned()));
+    transcript.name_worker("w1".to_owned(), "build-box".to_owned());
+    assert_eq!(transcript.nameless_worker(&working), None);
+    assert_eq!(transcript.entry(&working), [Piece::Note(Style::Dim, "· build-box has the task".to_owned())]);
+}
+
+#[test]
 fn a_retry_of_the_provider_says_why_and_when() {
     let data = json!({"state": "retry", "message": "Overloaded", "retry": 2, "next_at": Timestamp(5_200)});
     assert_eq!(note(&mut Transcript::new(), 1, "status", &data), "↻ retry 2: Overloaded, again in 4.2 s");

@@ -56,7 +56,7 @@ impl Write for CancelTask {
             CancelDecision::AlreadyAsked => return Ok(CancelOutcome::Asked(Box::new(record.task))),
             CancelDecision::AtOnce | CancelDecision::GiveUp => {
                 let confirmed = decision == CancelDecision::AtOnce;
-                let end = End { confirmed: Some(confirmed), ..End::without_result(TaskState::Canceled, None, None) };
+                let end = End::by_cancel(&record, confirmed, self.now);
                 FinishTask { record: &record, end, now: self.now }.apply(tx).await?;
             }
             CancelDecision::AskWorker => {

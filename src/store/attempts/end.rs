@@ -1,13 +1,13 @@
 //! The two ways in which an attempt ends: with the task, or with the task back in the queue.
 
 use super::super::Tx;
-use super::super::row::{to_int, to_json};
+use super::super::row::{Columns as _, to_int, to_json};
 use super::super::sql::statements;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use crate::events::Wake;
 use muster_protocol::event::kind;
-use muster_protocol::ids::SessionId;
+use muster_protocol::ids::{SessionId, WorkerId};
 use muster_protocol::stream::{EntryKind, FileChange, StatusNote};
 use muster_protocol::task::{TaskState, Usage};
 use muster_protocol::time::Timestamp;
@@ -21,7 +21,19 @@ statements! {
     REQUEUE: "UPDATE tasks SET state = 'submitted', held = 0, holder = NULL, codebase_id = '', losses = $2, continuation = $3,
         target_worker = $4, target_codebase = $5, disconnected_at = NULL, started_at = NULL, entries = entries + 1, updated_at = $6
         WHERE id = $1";
+    NEXT_TURN: "SELECT target_worker FROM tasks WHERE context_id = $1 AND completed_at IS NULL ORDER BY id LIMIT 1";
 }
+
+/// The stable code of a task whose worker was lost.
+pub(in crate::store) const WORKER_LOST: &str = "worker_lost";
+/// The stable code of a task that has not ended by its deadline.
+pub(in crate::store) const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
+/// The outcome of an attempt whose worker was lost.
+pub(in crate::store) const LOST: &str = "lost";
+/// The outcome of an attempt that was lost before it was started.
+pub(in crate::store) const EXPIRED: &str = "expired";
+/// The outcome of an attempt that its worker gave back.
+pub(in crate::store) const HANDED_BACK: &str = "handed_back";
 
 /// How a task ends.
 #[derive(Debug, Clone)]
@@ -47,6 +59,28 @@ pub(in crate::store) struct End {
 }
 
 impl End {
+    /// How a task ends that had not ended by its deadline.
+    pub(in crate::store) fn overdue() -> Self {
+        Self::without_result(TaskState::Failed, Some("the task had not ended by its deadline"), Some(DEADLINE_EXCEEDED))
+    }
+
+    /// How a task ends whose cancel was carried out or given up: it was its deadline that asked for it, or somebody.
+    pub(in crate::store) fn by_cancel(record: &TaskRecord, confirmed: bool, now: Timestamp) -> Self {
+        let asked_at = record.cancel_asked_at.unwrap_or(now);
+        if record.task.deadline.is_some_and(|deadline| deadline <= asked_at) {
+            return Self::overdue();
+        }
+        Self { confirmed: Some(confirmed), ..Self::without_result(TaskState::Canceled, None, None) }
+    }
+
+    /// What the attempt keeps of it. A lost run is told from one that failed: its worker may still report another end.
+    fn outcome(&self) -> &'static str {
+        match self.error_code.as_deref() {
+            Some(WORKER_LOST) => LOST,
+            _ => self.state.as_str(),
+        }
+    }
+
     /// An end without a result.
     pub(in crate::store) fn without_result(state: TaskState, error: Option<&str>, code: Option<&str>) -> Self {
         Self {
@@ -78,7 +112,7 @@ impl FinishTask<'_> {
         let Self { record, end, now } = self;
         let task = &record.task;
         if record.held {
-            end_attempt(tx, record, end.state.as_str(), now).await?;
+            end_attempt(tx, record, end.outcome(), now).await?;
         }
         let statement = FINISH
             .on(tx.dialect())
@@ -108,7 +142,7 @@ impl FinishTask<'_> {
             data: self::summary(record, &end, now),
         });
         wake(tx, record);
-        Ok(())
+        wake_next_turn(tx, record).await
     }
 }
 
@@ -177,6 +211,15 @@ impl RequeueTask<'_> {
 async fn end_attempt(tx: &mut Tx<'_>, record: &TaskRecord, outcome: &str, now: Timestamp) -> sqlx::Result<()> {
     let statement = END_ATTEMPT.on(tx.dialect()).bind(record.task.id.to_string()).bind(to_int(record.task.attempt));
     tx.execute(statement.bind(outcome.to_owned()).bind(now.0)).await.map(|_| ())
+}
+
+/// Whoever may take the next turn of the conversation.
+async fn wake_next_turn(tx: &mut Tx<'_>, record: &TaskRecord) -> sqlx::Result<()> {
+    if let Some(row) = tx.optional(NEXT_TURN.on(tx.dialect()).bind(record.task.context_id.0.clone())).await? {
+        let worker = row.text("target_worker")?;
+        tx.wake(if worker.is_empty() { Wake::AnyWorker } else { Wake::Worker(WorkerId(worker)) });
+    }
+    Ok(())
 }
 
 /// Its viewers, and its worker, which has a free slot now.

@@ -5,7 +5,7 @@ use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use super::super::{Tx, Write};
 use super::cancel::CancelTask;
-use super::end::{End, FinishTask, RequeueTask};
+use super::end::{EXPIRED, End, FinishTask, LOST, RequeueTask, WORKER_LOST};
 use crate::domain::loss::{AfterLoss, Loss, decide};
 use crate::events::Wake;
 use muster_protocol::event::kind;
@@ -63,7 +63,7 @@ pub(in crate::store) async fn lose(tx: &mut Tx<'_>, record: &TaskRecord, loss: L
     if record.cancel_asked_at.is_some() {
         // A run that was begun may still go on where nobody can see it.
         let confirmed = !started || loss == Loss::Interrupted;
-        let end = End { confirmed: Some(confirmed), ..End::without_result(TaskState::Canceled, None, None) };
+        let end = End::by_cancel(record, confirmed, now);
         FinishTask { record, end, now }.apply(tx).await?;
         return Ok(LoseOutcome::Canceled);
     }
@@ -72,13 +72,14 @@ pub(in crate::store) async fn lose(tx: &mut Tx<'_>, record: &TaskRecord, loss: L
     match after {
         AfterLoss::Wait => disconnect(tx, record, now).await?,
         AfterLoss::Requeue | AfterLoss::Continue => {
-            let outcome = if started { "lost" } else { "expired" };
-            let continuation = after == AfterLoss::Continue;
+            let outcome = if started { LOST } else { EXPIRED };
+            // A continuation that was not begun is still one: its session holds the interrupted run.
+            let continuation = after == AfterLoss::Continue || (!started && record.continuation);
             RequeueTask { record, outcome, lost: started, continuation, now }.apply(tx).await?;
         }
         AfterLoss::Fail => {
             let error = why(record, loss);
-            let end = End::without_result(TaskState::Failed, Some(&error), Some("worker_lost"));
+            let end = End::without_result(TaskState::Failed, Some(&error), Some(WORKER_LOST));
             FinishTask { record, end, now }.apply(tx).await?;
         }
     }
@@ -160,9 +161,6 @@ pub struct EndOverdueTask {
     pub now: Timestamp,
 }
 
-/// The stable code of a task that has not ended by its deadline.
-pub(in crate::store) const DEADLINE_EXCEEDED: &str = "deadline_exceeded";
-
 impl Write for EndOverdueTask {
     const NAME: &'static str = "end_overdue_task";
     type Output = ();
@@ -175,14 +173,9 @@ impl Write for EndOverdueTask {
         if record.held {
             CancelTask { task: self.task, lease_ms: self.lease_ms, now: self.now }.apply(tx).await?;
         } else {
-            let end = overdue();
+            let end = End::overdue();
             FinishTask { record: &record, end, now: self.now }.apply(tx).await?;
         }
         Ok(())
     }
-}
-
-/// How a task ends whose deadline has passed.
-pub(in crate::store) fn overdue() -> End {
-    End::without_result(TaskState::Failed, Some("the task had not ended by its deadline"), Some(DEADLINE_EXCEEDED))
 }

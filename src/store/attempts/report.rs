@@ -5,8 +5,8 @@ use super::super::sql::statements;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use super::super::{Tx, Write};
-use super::end::{End, FinishTask, RequeueTask};
-use super::lose::{lose, overdue, reconnect};
+use super::end::{DEADLINE_EXCEEDED, End, FinishTask, HANDED_BACK, LOST, RequeueTask};
+use super::lose::{lose, reconnect};
 use super::{Attempt, state};
 use crate::domain::loss::Loss;
 use crate::events::Wake;
@@ -67,6 +67,9 @@ impl Write for Report {
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<ReportOutcome> {
         let Some(mut record) = tx.task(self.task).await? else { return Ok(ReportOutcome::NotFound) };
+        if matches!(self.report.status, ReportedStatus::Other(_)) {
+            return Ok(ReportOutcome::UnknownStatus);
+        }
         let is_claim = self.report.status == ReportedStatus::Running && self.report.attempt.is_none();
         if is_claim && !record.held && record.task.state == TaskState::Submitted {
             if !tx.claim_for_plain(&record, &self.report.worker_id, state::ASSIGNED, self.now).await? {
@@ -94,9 +97,7 @@ impl Write for Report {
         if reconnect(tx, &record, self.now).await? {
             record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         }
-        if !self.take(tx, &record, &attempt).await? {
-            return Ok(ReportOutcome::UnknownStatus);
-        }
+        self.take(tx, &record, &attempt).await?;
         let record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok(ReportOutcome::Taken(Box::new(record)))
     }
@@ -118,17 +119,10 @@ impl Report {
 
     /// A report on an attempt that is over: the same one again is answered as before; another is kept with the attempt and changes nothing.
     async fn answer_late(&self, tx: &mut Tx<'_>, record: TaskRecord, attempt: &Attempt) -> sqlx::Result<ReportOutcome> {
-        let said = match self.report.status {
-            ReportedStatus::Completed => TaskState::Completed.as_str(),
-            ReportedStatus::Failed => TaskState::Failed.as_str(),
-            ReportedStatus::Cancelled => TaskState::Canceled.as_str(),
-            ReportedStatus::Pending => "handed_back",
-            _ => "",
-        };
-        if attempt.outcome.as_deref() == Some(said) {
+        if self.says_again(&record, attempt) {
             return Ok(ReportOutcome::Taken(Box::new(record)));
         }
-        if !said.is_empty() {
+        if matches!(self.report.status, ReportedStatus::Completed | ReportedStatus::Failed | ReportedStatus::Cancelled) {
             let keep = KEEP_LATE.on(tx.dialect()).bind(self.task.to_string()).bind(to_int(attempt.attempt));
             tx.execute(keep.bind(to_json(&self.report))).await?;
         }
@@ -136,28 +130,42 @@ impl Report {
         Ok(if task.state.is_terminal() { ReportOutcome::Terminal(task) } else { ReportOutcome::Stale(task) })
     }
 
-    /// Takes in the report of the current holder; false if the status is unknown.
-    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<bool> {
+    /// Whether the attempt ended as the report says.
+    fn says_again(&self, record: &TaskRecord, attempt: &Attempt) -> bool {
+        let canceled = TaskState::Canceled.as_str();
+        let failed = TaskState::Failed.as_str();
+        let Some(outcome) = attempt.outcome.as_deref() else { return false };
+        match self.report.status {
+            ReportedStatus::Completed => outcome == TaskState::Completed.as_str(),
+            ReportedStatus::Failed => outcome == failed,
+            ReportedStatus::Cancelled => {
+                outcome == canceled || (outcome == failed && record.task.error_code.as_deref() == Some(DEADLINE_EXCEEDED))
+            }
+            ReportedStatus::Pending => outcome == HANDED_BACK || (outcome == canceled && record.cancel_asked_at.is_some()),
+            ReportedStatus::Interrupted => outcome == LOST,
+            _ => false,
+        }
+    }
+
+    /// Takes in the report of the current holder.
+    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {
         let now = self.now;
         match &self.report.status {
-            ReportedStatus::Running => self.start(tx, record, attempt).await?,
-            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await?,
-            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await?,
-            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await?,
+            ReportedStatus::Running => self.start(tx, record, attempt).await,
+            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await,
+            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await,
+            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await,
             ReportedStatus::Pending if record.cancel_asked_at.is_some() => {
-                let end = End { confirmed: Some(true), ..End::without_result(TaskState::Canceled, None, None) };
-                FinishTask { record, end, now }.apply(tx).await?;
+                let end = End::by_cancel(record, true, now);
+                FinishTask { record, end, now }.apply(tx).await
             }
             ReportedStatus::Pending => {
-                let requeue = RequeueTask { record, outcome: "handed_back", lost: false, continuation: record.continuation, now };
-                requeue.apply(tx).await?;
+                let requeue = RequeueTask { record, outcome: HANDED_BACK, lost: false, continuation: record.continuation, now };
+                requeue.apply(tx).await
             }
-            ReportedStatus::Interrupted => {
-                lose(tx, record, Loss::Interrupted, now).await?;
-            }
-            ReportedStatus::Other(_) => return Ok(false),
+            ReportedStatus::Interrupted => lose(tx, record, Loss::Interrupted, now).await.map(drop),
+            ReportedStatus::Other(_) => Ok(()),
         }
-        Ok(true)
     }
 
     async fn start(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {
@@ -200,21 +208,18 @@ impl Report {
     async fn finish(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt, state: TaskState) -> sqlx::Result<()> {
         let report = &self.report;
         let verified = self.verify(tx, attempt);
-        let past_deadline = state == TaskState::Canceled && record.task.deadline.is_some_and(|deadline| deadline <= self.now);
-        let end = if past_deadline {
-            End { session_id: report.session_id.clone(), usage: report.usage, changes: report.changes.clone(), verified, ..overdue() }
+        let said = if state == TaskState::Canceled {
+            End::by_cancel(record, true, self.now)
         } else {
-            End {
-                state,
-                result: report.result.clone(),
-                error: report.error.clone(),
-                error_code: report.error_code.clone(),
-                session_id: report.session_id.clone(),
-                usage: report.usage,
-                changes: report.changes.clone(),
-                verified,
-                confirmed: (state == TaskState::Canceled).then_some(true),
-            }
+            End::without_result(state, report.error.as_deref(), report.error_code.as_deref())
+        };
+        let end = End {
+            result: report.result.clone(),
+            session_id: report.session_id.clone(),
+            usage: report.usage,
+            changes: report.changes.clone(),
+            verified,
+            ..said
         };
         if let Some(session) = report.session_id.as_ref().filter(|session| record.task.session_id.as_ref() != Some(*session)) {
             self.bind_context(tx, record, attempt, session).await?;

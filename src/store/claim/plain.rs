@@ -83,7 +83,8 @@ impl Tx<'_> {
         now: Timestamp,
     ) -> sqlx::Result<bool> {
         let Some(claimant) = Claimant::read(self, worker).await?.filter(|claimant| !claimant.gone) else { return Ok(false) };
-        if record.target_worker.as_ref().is_some_and(|only| only != worker) {
+        let is_early = record.task.not_before.is_some_and(|not_before| not_before > now);
+        if is_early || record.target_worker.as_ref().is_some_and(|only| only != worker) {
             return Ok(false);
         }
         let codebase = record.target_codebase.clone().or_else(|| claimant.global_codebase.clone());

@@ -71,11 +71,12 @@ statements! {
         os = excluded.os, arch = excluded.arch, opencode_version = excluded.opencode_version, instance = excluded.instance,
         former_instances = excluded.former_instances, registration = excluded.registration, gone = 0, alarm = excluded.alarm,
         draining = CASE WHEN workers.registration = excluded.registration THEN workers.draining ELSE 0 END,
+        drain_reason = CASE WHEN workers.registration = excluded.registration THEN workers.drain_reason END,
         updated_at = excluded.updated_at, last_seen = excluded.last_seen";
     FORMER: "SELECT former_instances FROM workers WHERE id = $1";
     FORGET_MODELS: "DELETE FROM worker_models WHERE worker_id = $1";
     PUT_MODELS: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, value FROM json_each($2)",
-    postgres: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, m FROM json_array_elements_text($2::json) m";
+    postgres: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, m FROM json_array_elements_text($2::text::json) m";
 }
 
 impl Write for RegisterWorker {
@@ -96,13 +97,12 @@ impl Write for RegisterWorker {
         }
         let registration = self.count_registration(known.as_ref(), &mut former);
         let alarm = self.alarm(known.as_ref(), &former);
-        let codebases = self.put_codebases(tx, known.as_ref()).await?;
-        let global = self.registration.global_codebase_id.clone();
-        let global = global.or_else(|| codebases.iter().find(|c| c.is_global).map(|c| c.id.clone()));
+        let global = self.put_codebases(tx, known.as_ref()).await?;
         self.put(tx, registration, &former, alarm.as_ref(), global).await?;
         self.put_models(tx, known.as_ref()).await?;
         let record = tx.worker(&self.registration.worker_id).await?.ok_or(sqlx::Error::RowNotFound)?;
         self.tell(tx, known.as_ref(), &record);
+        let codebases = tx.codebases_of(&self.registration.worker_id).await?;
         Ok(RegisterOutcome::Registered { record: Box::new(record), codebases })
     }
 }
@@ -144,14 +144,18 @@ impl RegisterWorker {
         ))
     }
 
-    async fn put_codebases(&self, tx: &mut Tx<'_>, known: Option<&WorkerRecord>) -> sqlx::Result<Vec<Codebase>> {
+    /// Puts its codebases and answers which is the global one: the one that it names by id, else by its codebases, else the one it has had, else
+    /// a new one.
+    async fn put_codebases(&self, tx: &mut Tx<'_>, known: Option<&WorkerRecord>) -> sqlx::Result<Option<CodebaseId>> {
         let worker = &self.registration.worker_id;
         let mut named = self.registration.codebases.clone();
-        let has_global = self.registration.global_codebase_id.is_some()
-            || named.iter().any(|codebase| codebase.is_global)
-            || known.is_some_and(|known| known.worker.global_codebase_id.is_some());
-        if !has_global {
-            named.push(home());
+        let names_global = named.iter().any(|codebase| codebase.is_global);
+        let mut global = self.registration.global_codebase_id.clone();
+        if global.is_none() && !names_global {
+            global = known.and_then(|known| known.worker.global_codebase_id.clone());
+            if global.is_none() {
+                named.push(home());
+            }
         }
         // A plain worker registers its codebases one by one; only one that names them all can leave one out.
         if self.registration.protocol_version.is_some() {
@@ -160,9 +164,15 @@ impl RegisterWorker {
             tx.set_codebases_online(worker, self.now).await?;
         }
         for (codebase, id) in named.iter().zip(&self.new_ids) {
-            PutCodebase::registered(worker, codebase, id, self.now).put(tx).await?;
+            let put = PutCodebase::registered(worker, codebase, id, self.now).put(tx).await?;
+            if codebase.is_global && self.registration.global_codebase_id.is_none() {
+                global = Some(put.id);
+            }
         }
-        tx.codebases_of(worker).await
+        if let Some(global) = &global {
+            tx.set_global_codebase(worker, global).await?;
+        }
+        Ok(global)
     }
 
     async fn put(

@@ -15,13 +15,19 @@ use sqlx::Connection as _;
 use std::time::Duration;
 
 statements! {
-    REMEMBER_BATCH: "INSERT INTO batches (id, committed_at) VALUES ($1, $2)";
+    REMEMBER_BATCH: "",
+    postgres: "WITH old AS (DELETE FROM batches WHERE committed_at < $3) INSERT INTO batches (id, committed_at) VALUES ($1, $2)";
     FIND_BATCH: "SELECT COUNT(*) AS n FROM batches WHERE id = $1";
 }
 
 /// How long, and how often, a lost PostgreSQL is looked for before the waiting writes are refused.
 const RECONNECT_TRIES: u32 = 10;
 const RECONNECT_PAUSE: Duration = Duration::from_millis(300);
+/// How often the lock is tried for. It may still be held by the connection that was lost, until PostgreSQL has noticed (25 s, see
+/// `open::set_up`); once it is free, the fate of that connection's commit is settled.
+const LOCK_TRIES: u32 = 130;
+/// For how long a committed batch is remembered. It is looked up within seconds.
+const BATCH_KEPT_MS: i64 = 60 * 60 * 1_000;
 
 /// The connection and what it takes to make it again.
 pub(in crate::store) struct WriterConnection {
@@ -46,9 +52,6 @@ impl WriterConnection {
         now: Timestamp,
         new_id: &mut (dyn FnMut(Timestamp) -> EventId + Send),
     ) -> Result<(u64, Vec<Wake>), Failed> {
-        if self.broken {
-            self.reconnect().await.map_err(|_| Failed { error: sqlx::Error::WorkerCrashed, at_commit: false })?;
-        }
         let early = |error| Failed { error, at_commit: false };
         let mut transaction = self.conn.begin().await.map_err(early)?;
         let mut tx = Tx::new(&mut transaction, self.dialect, &self.identity);
@@ -56,26 +59,38 @@ impl WriterConnection {
             write.apply(&mut tx).await.map_err(early)?;
         }
         if self.dialect == Dialect::Postgres {
-            tx.execute(REMEMBER_BATCH.on(self.dialect).bind(batch_id.to_owned()).bind(now.0)).await.map_err(early)?;
+            let remember = REMEMBER_BATCH.on(self.dialect).bind(batch_id.to_owned()).bind(now.0).bind(now.0 - BATCH_KEPT_MS);
+            tx.execute(remember).await.map_err(early)?;
         }
         let done = tx.finish(new_id).await.map_err(early)?;
         transaction.commit().await.map_err(|error| Failed { error, at_commit: true })?;
         Ok(done)
     }
 
+    /// Has the connection made anew before the next batch: after a fault it may be in the middle of a transaction.
+    pub(super) fn distrust(&mut self) {
+        self.broken = true;
+    }
+
+    /// Connects again if the connection is not to be trusted.
+    pub(super) async fn be_connected(&mut self) -> Result<(), Fault> {
+        if self.broken { self.reconnect().await } else { Ok(()) }
+    }
+
     /// Connects again after the connection was lost, and takes the server's lock again.
     pub(super) async fn reconnect(&mut self) -> Result<(), Fault> {
         self.broken = true;
-        let mut last = String::new();
-        for _ in 0..RECONNECT_TRIES {
+        let (mut tries, mut locked, mut last) = (0, 0, String::new());
+        while tries < RECONNECT_TRIES {
             match open::connect_writer(&self.url, self.dialect, &self.identity.name).await {
                 Ok(conn) => {
                     self.conn = conn;
                     self.broken = false;
                     return Ok(());
                 }
-                Err(error @ OpenError::Locked { .. }) => return Err(Fault::Fatal(error.to_string())),
-                Err(error) => last = error.to_string(),
+                Err(error @ OpenError::Locked { .. }) if locked >= LOCK_TRIES => return Err(Fault::Fatal(error.to_string())),
+                Err(OpenError::Locked { .. }) => locked += 1,
+                Err(error) => (tries, last) = (tries + 1, error.to_string()),
             }
             tokio::time::sleep(RECONNECT_PAUSE).await;
         }
@@ -83,12 +98,9 @@ impl WriterConnection {
     }
 
     /// Whether a batch was committed, although the answer was lost.
-    pub(super) async fn has_committed(&mut self, batch_id: &str) -> Result<bool, Fault> {
-        let row = FIND_BATCH.on(self.dialect).bind(batch_id.to_owned()).fetch_one(&mut self.conn).await;
-        match row.and_then(|row| row.int("n")) {
-            Ok(found) => Ok(found > 0),
-            Err(error) => Err(Failed { error, at_commit: false }.into_fault()),
-        }
+    pub(super) async fn has_committed(&mut self, batch_id: &str) -> sqlx::Result<bool> {
+        let row = FIND_BATCH.on(self.dialect).bind(batch_id.to_owned()).fetch_one(&mut self.conn).await?;
+        Ok(row.int("n")? > 0)
     }
 
     pub(super) async fn close(self) {

@@ -18,6 +18,8 @@ pub(in crate::store) enum Fault {
     Fatal(String),
     /// It cannot write now; later perhaps.
     Unavailable(String),
+    /// The connection was lost while committing and did not come back: nobody knows whether the batch is stored.
+    Unknown(String),
     /// A write of the batch is at fault.
     Statement(sqlx::Error),
 }
@@ -45,6 +47,8 @@ impl Failed {
             Some(code) if code.starts_with("53") && code.len() == 5 => Fault::Unavailable(reason),
             // SQLITE_BUSY and SQLITE_LOCKED with their extended codes.
             Some(code) if primary(code) == Some(5) || primary(code) == Some(6) => Fault::Unavailable(reason),
+            // SQLITE_IOERR_SHMSIZE: no room for the index of the write-ahead log, before anything was written.
+            Some("4874") => Fault::Unavailable("the disk is full".to_owned()),
             // SQLITE_IOERR while writing or syncing, SQLITE_CORRUPT, SQLITE_NOTADB: what the file holds is unknown.
             Some(code) if matches!(primary(code), Some(10 | 11 | 26)) => Fault::Fatal(reason),
             // SQLITE_READONLY, SQLITE_CANTOPEN.

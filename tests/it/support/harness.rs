@@ -29,6 +29,8 @@ pub(crate) enum Need {
     Python,
     /// Node.js.
     Node,
+    /// The right to mount a small file system.
+    Mount,
 }
 
 impl Need {
@@ -47,6 +49,7 @@ impl Need {
             Self::Opencode => "opencode",
             Self::Python => "python",
             Self::Node => "node",
+            Self::Mount => "mount",
         }
     }
 
@@ -57,9 +60,18 @@ impl Need {
             Self::Opencode => worker::opencode().is_some(),
             Self::Python => answers(llm::PYTHON),
             Self::Node => answers("node"),
+            Self::Mount => may_mount(),
         };
         (!here).then(|| format!("there is no {} here", self.word()))
     }
+}
+
+/// Whether `mount` works here: its owner is root, and it is not forbidden.
+fn may_mount() -> bool {
+    let dir = root().join("mount");
+    let tmpfs = |dir: &Path| Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(dir).stderr(Stdio::null()).status();
+    let mounted = fs::create_dir_all(&dir).is_ok() && tmpfs(&dir).is_ok_and(|status| status.success());
+    mounted && Command::new("umount").arg(&dir).status().is_ok_and(|status| status.success())
 }
 
 fn answers(program: &str) -> bool {

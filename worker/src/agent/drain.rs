@@ -104,6 +104,8 @@ async fn goodbye(shared: &Shared) {
         tracing::warn!("{left} reports could not be delivered; they are kept for the next start");
         return;
     }
+    // Before it leaves: a pull that is told of the leaving would register the worker again.
+    shared.exit.cancel();
     match timeout(GOODBYE, shared.server.unregister(&shared.worker_id)).await {
         Ok(Ok(_)) => tracing::info!("unregistered"),
         Ok(Err(error)) => tracing::info!("not unregistered: {error}"),

@@ -1,0 +1,39 @@
+//! The store, on both databases: every case runs once on SQLite and once on PostgreSQL.
+
+mod append;
+mod bench;
+mod claim;
+mod disaster;
+mod group_commit;
+mod log;
+mod lose;
+mod opening;
+mod plain;
+mod plans;
+mod pull;
+mod register;
+mod report;
+mod submit;
+mod walk;
+
+use crate::support::Case;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let files = [
+        append::cases(),
+        claim::cases(),
+        disaster::cases(),
+        group_commit::cases(),
+        log::cases(),
+        lose::cases(),
+        opening::cases(),
+        plain::cases(),
+        plans::cases(),
+        pull::cases(),
+        register::cases(),
+        report::cases(),
+        submit::cases(),
+        walk::cases(),
+    ];
+    files.into_iter().flatten().collect()
+}
