@@ -129,8 +129,10 @@ pub async fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, ending: Endi
 }
 
 async fn run_to_end(shared: &Arc<Shared>, attempt: &Arc<Attempt>) -> Ending {
-    if let Some(stop) = attempt.stopped() {
-        return not_begun(stop);
+    tokio::select! {
+        biased;
+        stop = attempt.stopping() => return not_begun(stop),
+        () = shared.table.alone(attempt.id) => {}
     }
     if let Err(error) = attempt.journal.start() {
         tracing::error!("{}: cannot be begun, the spool cannot be written: {error}", attempt.describe());

@@ -173,6 +173,19 @@ mod tests {
     }
 
     #[test]
+    fn a_stale_process_is_killed_with_its_session_but_not_another_one_of_its_number() {
+        let mut child = std::process::Command::new("setsid").args(["sh", "-c", "sleep 60 & wait"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let leads = || super::read(pid).filter(|process| process.session == pid);
+        let started = std::iter::from_fn(|| Some(leads())).inspect(|_| std::thread::yield_now()).flatten().next().unwrap().started;
+        assert!(!super::kill_stale(pid, started + 1), "a later process with this number is somebody else");
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(super::kill_stale(pid, started));
+        child.wait().unwrap();
+        assert!(!super::kill_stale(pid, started));
+    }
+
+    #[test]
     fn a_name_with_spaces_and_parentheses_does_not_confuse_the_reader() {
         let stat = "42 (a) b (c)) S 7 42 41 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 987 1 2";
         assert_eq!(parse_stat(42, stat), Some(Process { pid: 42, parent: 7, session: 41, zombie: false, started: 987 }));

@@ -100,6 +100,8 @@ pub struct Run {
     message: String,
     limits: Limits,
     phase: Phase,
+    /// When OpenCode made the prompt's message, by its clock; what is older belongs to earlier prompts.
+    accepted: Option<f64>,
     begun: u64,
     last_sign: u64,
     last_check: u64,
@@ -137,6 +139,7 @@ impl Run {
             message: message.to_owned(),
             limits,
             phase: Phase::Prompted,
+            accepted: None,
             begun: now,
             last_sign: now,
             last_check: now,
@@ -220,9 +223,7 @@ impl Run {
                 actions.push(emit::tell(EntryKind::Status, &note));
             }
             Event::Idle => self.on_idle(now),
-            Event::Error(error) => {
-                self.error.get_or_insert((error::from_opencode(error), now));
-            }
+            Event::Error(error) => self.on_error(error::from_opencode(error), now),
             Event::Compacted => {
                 self.compactions += 1;
                 let note = StatusNote { state: "compacted".to_owned(), ..StatusNote::default() };
@@ -285,8 +286,20 @@ impl Run {
         self.idle = None;
     }
 
+    /// Notes an error. That something was aborted, before there is an answer, is late news of the prompt before.
+    fn on_error(&mut self, failure: Failure, now: u64) {
+        if !(failure.code == code::ABORTED && self.answers.is_empty()) {
+            self.error.get_or_insert((failure, now));
+        }
+    }
+
     fn on_message(&mut self, info: &MessageInfo, actions: &mut Vec<Action>) {
-        if !info.is_assistant() {
+        if info.id == self.message && self.accepted.is_none() {
+            self.accepted = Some(info.time.created);
+            // What went wrong before this one was there went wrong with another one.
+            self.error = None;
+        }
+        if !info.is_assistant() || self.accepted.is_none_or(|accepted| info.time.created < accepted) {
             return;
         }
         if self.phase == Phase::Prompted {

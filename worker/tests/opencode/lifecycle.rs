@@ -28,6 +28,8 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("two_daemons_cannot_share_a_state_directory", locked),
         trial("a_prompt_is_not_given_before_the_server_knows_that_it_is_begun", not_begun),
         trial("an_attempt_that_was_given_away_is_stopped_and_forgotten", given_away),
+        trial("a_run_that_may_not_go_on_alone_is_stopped_when_the_server_stays_away", lease_lost),
+        trial("an_interrupted_run_is_continued_in_its_session", continued),
         trial("a_server_that_has_forgotten_the_worker_gets_it_registered_again", forgotten),
     ]
 }
@@ -58,7 +60,7 @@ impl Setup {
     /// A run whose bash tool works until it is killed, and the process id of that work.
     fn working(&self) -> (TaskId, i32) {
         let path = self.codebase();
-        let id = self.plane.assign(assignment("!bash echo $$ > pid; sleep 97 & wait", Some(&path)));
+        let id = self.plane.assign(assignment("!bash test -e pid && exec echo second time; echo $$ > pid; sleep 97 & wait", Some(&path)));
         let pid = wait_for("the tool", LONG, || std::fs::read_to_string(path.join("pid")).ok()?.trim().parse().ok());
         (id, pid)
     }
@@ -247,6 +249,38 @@ fn given_away() {
     assert!(setup.plane.task(id).end.is_none());
     let journals = || std::fs::read_dir(setup.dir.path().join("state/spool")).unwrap().count();
     wait_for("the journal to be gone", LONG, || (journals() == 0).then_some(()));
+}
+
+fn lease_lost() {
+    let setup = Setup::new();
+    let daemon = setup.start(Options::default());
+    let path = setup.codebase();
+    let mut given = assignment("!bash echo $$ > pid; sleep 97 & wait", Some(&path));
+    given["stop_after_ms"] = json!(6_000);
+    let id = setup.plane.assign(given);
+    let pid = wait_for("the tool", LONG, || std::fs::read_to_string(path.join("pid")).ok()?.trim().parse().ok());
+    setup.plane.refuse_all(true);
+    daemon.wait_for_log("(lease_lost)");
+    assert!(!is_alive(pid));
+    setup.plane.refuse_all(false);
+    assert_eq!(setup.plane.ended(id).1.status.as_str(), "interrupted");
+}
+
+fn continued() {
+    let setup = Setup::new();
+    let daemon = setup.start(Options::default());
+    let (id, _) = setup.working();
+    kill(daemon.opencode_pid().unwrap());
+    let (known, _) = setup.plane.ended(id);
+    let mut given = known.assignment;
+    given["attempt"] = json!(2);
+    given["session_id"] = json!(known.session);
+    given["continuation"] = json!(true);
+    let (again, end) = setup.plane.ended(setup.plane.assign(given));
+    assert_eq!(end.status.as_str(), "completed", "{end:?}");
+    assert_eq!(again.session, known.session);
+    // The prompt to continue ends with the task's own, whose command finds what the first run has left.
+    assert_eq!(end.result.unwrap().trim(), "tool said: second time");
 }
 
 fn forgotten() {

@@ -30,6 +30,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_megabyte_arrives_whole", big),
         trial("the_modes_without_opencode_work", builtin),
         trial("the_password_of_opencode_is_not_seen_by_tools", password),
+        trial("entries_reach_the_server_while_they_are_said", latency),
         trial("several_runs_at_once_do_not_mix", several),
     ]
 }
@@ -271,6 +272,15 @@ fn password() {
     let (known, _) = run("!bash echo \"[$OPENCODE_SERVER_PASSWORD]\" $MUSTER_SESSION_ID");
     let session = known.session.clone().unwrap();
     assert!(known.said("text").contains(&format!("[] {session}")), "{}", known.said("text"));
+}
+
+fn latency() {
+    let (known, _) = run("!slow 40 50");
+    let mut delays: Vec<i64> = known.entries.iter().zip(&known.arrived).map(|(entry, arrived)| arrived.0 - entry.at.0).collect();
+    delays.sort_unstable();
+    let median = delays[delays.len() / 2];
+    assert!(known.data("text").len() > 20, "told in pieces: {}", known.data("text").len());
+    assert!(median < 100, "half of the entries took longer than {median} ms: {delays:?}");
 }
 
 fn several() {

@@ -5,6 +5,7 @@ use muster_protocol::digest::OutputDigest;
 use muster_protocol::ids::TaskId;
 use muster_protocol::stream::{AppendEntries, Entry};
 use muster_protocol::task::{ReportStatus, ReportedStatus};
+use muster_protocol::time::Timestamp;
 use muster_protocol::worker::{Pull, RegisterWorker};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -24,7 +25,7 @@ pub(crate) struct Known {
     pub(crate) begun: u32,
     pub(crate) session: Option<String>,
     pub(crate) entries: Vec<Entry>,
-    pub(crate) arrived: Vec<Instant>,
+    pub(crate) arrived: Vec<Timestamp>,
     pub(crate) end: Option<ReportStatus>,
     pub(crate) verified: bool,
 }
@@ -46,6 +47,7 @@ impl Known {
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that a test turns")]
 struct State {
     tasks: HashMap<TaskId, Known>,
     cancel: HashSet<TaskId>,
@@ -185,7 +187,7 @@ impl Plane {
             }
             ["v1", "opencode", "tasks", id, "stream"] => Some(self.append(id.parse().unwrap(), serde_json::from_slice(body).unwrap())),
             ["v1", "opencode", "tasks", id, "status"] => Some(self.report(id.parse().unwrap(), serde_json::from_slice(body).unwrap())),
-            _ => Some(refusal(404, "not_found", Value::Null)),
+            _ => Some(refusal(404, "not_found", &Value::Null)),
         }
     }
 
@@ -206,10 +208,10 @@ impl Plane {
         let mut state = self.lock();
         loop {
             if state.superseded {
-                return Some(refusal(409, "superseded", Value::Null));
+                return Some(refusal(409, "superseded", &Value::Null));
             }
             if state.registrations.is_empty() {
-                return Some(refusal(409, "not_registered", Value::Null));
+                return Some(refusal(409, "not_registered", &Value::Null));
             }
             let mut assign = Vec::new();
             let mut cancel = Vec::new();
@@ -246,17 +248,17 @@ impl Plane {
 
     fn append(&self, id: TaskId, body: AppendEntries) -> (u16, Value) {
         let mut state = self.lock();
-        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", Value::Null) };
+        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", &Value::Null) };
         if known.attempt != body.attempt {
-            return refusal(409, "stale_attempt", Value::Null);
+            return refusal(409, "stale_attempt", &Value::Null);
         }
         let have = known.entries.len() as u64;
         if body.first_seq > have {
-            return refusal(409, "gap", json!({"next_seq": have}));
+            return refusal(409, "gap", &json!({"next_seq": have}));
         }
         for entry in body.entries.into_iter().filter(|entry| entry.seq >= have) {
             known.entries.push(entry);
-            known.arrived.push(Instant::now());
+            known.arrived.push(muster_worker::clock::now());
         }
         (200, json!({"next_seq": known.entries.len()}))
     }
@@ -264,19 +266,19 @@ impl Plane {
     fn report(&self, id: TaskId, body: ReportStatus) -> (u16, Value) {
         let mut state = self.lock();
         let refuse_begun = state.refuse_begun;
-        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", Value::Null) };
+        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", &Value::Null) };
         if Some(known.attempt) != body.attempt {
-            return refusal(409, "stale_attempt", Value::Null);
+            return refusal(409, "stale_attempt", &Value::Null);
         }
         if body.status == ReportedStatus::Running {
             if refuse_begun {
-                return refusal(503, "overloaded", Value::Null);
+                return refusal(503, "overloaded", &Value::Null);
             }
             known.begun += 1;
             known.session = body.session_id.map(|session| session.0).or(known.session.take());
         } else {
             if body.entries.is_some_and(|count| count > known.entries.len() as u64) {
-                return refusal(409, "gap", json!({"next_seq": known.entries.len()}));
+                return refusal(409, "gap", &json!({"next_seq": known.entries.len()}));
             }
             let mut digest = OutputDigest::default();
             known.entries.iter().for_each(|entry| digest.add(entry));
@@ -288,7 +290,7 @@ impl Plane {
     }
 }
 
-fn refusal(status: u16, code: &str, details: Value) -> (u16, Value) {
+fn refusal(status: u16, code: &str, details: &Value) -> (u16, Value) {
     (status, json!({"error": {"code": code, "message": code, "details": details}, "detail": code}))
 }
 
