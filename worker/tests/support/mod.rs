@@ -15,7 +15,7 @@ pub(crate) fn root() -> PathBuf {
 /// The OpenCode that the tests use, if there is one.
 pub(crate) fn opencode() -> Option<PathBuf> {
     let given = std::env::var_os("MUSTER_OPENCODE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = given.unwrap_or_else(|| root().join("build/opencode/node_modules/.bin/opencode"));
+    let path = given.unwrap_or_else(|| root().join("build/opencode/opencode"));
     path.is_file().then_some(path)
 }
 
