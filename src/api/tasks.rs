@@ -1,20 +1,20 @@
 //! Tasks: submitting, reading, canceling, explaining, and what workers report of them.
 
-use super::extract::{Json, PathId, Query};
+use super::extract::{Json, JsonKeepNul, PathId, Query};
 use super::page::{Page, paged};
 use crate::app::App;
-use crate::auth::Principal;
+use crate::auth::{Access, Principal};
 use crate::error::ApiError;
 use crate::store::claim::{ReserveTask, Reserved};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskFilter;
 use crate::tasks::{gap, stale};
 use axum::Json as Answer;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use muster_protocol::error::ErrorBody;
-use muster_protocol::ids::{CodebaseId, ContextId, SessionId, TaskId, WorkerId};
+use muster_protocol::ids::{CodebaseId, ContextId, SessionId, TaskId, WorkerId, is_acceptable_id};
 use muster_protocol::stream::{self, Appended, Entry, EntryKind, OutputLine};
 use muster_protocol::task::{
     CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated,
@@ -103,8 +103,15 @@ pub struct ListQuery {
     description = "Highest priority first, oldest first. A plain worker that asks with `status=pending&worker_id=` its own id is given at most one \
         task, which is reserved for it.",
     params(ListQuery), responses((status = 200, body = Vec<Task>), (status = 400, body = ErrorBody)))]
-pub async fn list(State(app): State<App>, who: Principal, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
-    if let (Some("pending"), Some(worker)) = (query.status.as_deref(), &query.worker_id) {
+pub async fn list(
+    State(app): State<App>,
+    who: Principal,
+    RawQuery(raw): RawQuery,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, ApiError> {
+    if let (Some("pending"), Some(worker)) = (query.status.as_deref(), &query.worker_id)
+        && Access::WORKER.allows(who.scope)
+    {
         who.act_for(worker)?;
         match app.reserve(worker).await? {
             Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
@@ -124,7 +131,7 @@ pub async fn list(State(app): State<App>, who: Principal, Query(query): Query<Li
         limit: page.limit + 1,
     };
     let tasks = app.store.tasks(&filter).await?.into_iter().map(|record| record.task).collect();
-    Ok(paged(tasks, &page, |task: &Task| (i64::from(task.priority), task.id)))
+    Ok(paged(tasks, &page, &raw.unwrap_or_default(), |task: &Task| (i64::from(task.priority), task.id)))
 }
 
 fn states(word: &str) -> Result<Vec<muster_protocol::task::TaskState>, ApiError> {
@@ -143,10 +150,11 @@ pub async fn list_of_codebase(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
+    raw: RawQuery,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
     app.store.codebase(&id).await?.ok_or_else(|| ApiError::not_found("codebase", &id))?;
-    list(State(app), who, Query(ListQuery { codebase_id: Some(id), worker_id: None, ..query })).await
+    list(State(app), who, raw, Query(ListQuery { codebase_id: Some(id), worker_id: None, ..query })).await
 }
 
 /// `GET /v1/opencode/tasks/{id}`
@@ -164,11 +172,23 @@ pub async fn report(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    Json(body): Json<ReportStatus>,
+    JsonKeepNul(mut body): JsonKeepNul<ReportStatus>,
 ) -> Result<Answer<StatusReported>, ApiError> {
     who.act_for(&body.worker_id)?;
+    check_session(body.session_id.as_ref())?;
+    for said in [&mut body.result, &mut body.error, &mut body.error_code].into_iter().flatten() {
+        // A column of text cannot hold it, and a run that has ended must not fail to say so.
+        *said = said.replace('\0', "\u{fffd}");
+    }
     let task = app.report(id, body).await?;
     Ok(Answer(StatusReported { success: true, task }))
+}
+
+fn check_session(id: Option<&SessionId>) -> Result<(), ApiError> {
+    if id.is_some_and(|id| !is_acceptable_id(id.as_str())) {
+        return Err(ApiError::invalid("session_id", "must be an OpenCode session id, such as ses_.."));
+    }
+    Ok(())
 }
 
 /// `POST /v1/opencode/tasks/{id}/stream`
@@ -179,7 +199,7 @@ pub async fn append(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    super::extract::JsonKeepNul(body): super::extract::JsonKeepNul<stream::AppendEntries>,
+    JsonKeepNul(body): JsonKeepNul<stream::AppendEntries>,
 ) -> Result<Answer<Appended>, ApiError> {
     who.act_for(&body.worker_id)?;
     check_order(&body)?;
@@ -214,7 +234,7 @@ pub async fn post_output(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    super::extract::JsonKeepNul(body): super::extract::JsonKeepNul<PostOutput>,
+    JsonKeepNul(body): JsonKeepNul<PostOutput>,
 ) -> Result<Answer<Done>, ApiError> {
     who.act_for(&body.worker_id)?;
     let entry = Entry::new(0, body.timestamp.unwrap_or_else(|| app.now()), EntryKind::Output, &OutputLine { line: body.output });

@@ -64,7 +64,7 @@ pub struct TaskFilter {
     pub limit: u32,
 }
 
-// An absent condition is '' or, for the states, an empty JSON array; each combination is planned well enough by the index on the order.
+// Case is the database's on both sides: SQLite knows only ASCII's. An absent condition is '' or, for the states, an empty JSON array; each combination is planned well enough by the index on the order.
 statements! {
     GET: concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1");
     LIST: concat!("SELECT ", columns!(), " FROM tasks WHERE ($1 = '[]' OR state IN (SELECT value FROM json_each($1)))
@@ -72,7 +72,7 @@ statements! {
         AND ($3 = '' OR holder = $3 OR target_worker = $3)
         AND ($4 = '' OR owner = $4)
         AND ($5 = '' OR context_id = $5)
-        AND ($6 = '' OR instr(lower(title), $6) > 0 OR instr(lower(prompt), $6) > 0)
+        AND ($6 = '' OR instr(lower(title), lower($6)) > 0 OR instr(lower(prompt), lower($6)) > 0)
         AND ($7 = '' OR priority < $8 OR (priority = $8 AND id > $7))
         ORDER BY priority DESC, id LIMIT $9"),
     postgres: concat!("SELECT ", columns!(), " FROM tasks WHERE ($1 = '[]' OR state IN (SELECT json_array_elements_text($1::text::json)))
@@ -80,7 +80,7 @@ statements! {
         AND ($3 = '' OR holder = $3 OR target_worker = $3)
         AND ($4 = '' OR owner = $4)
         AND ($5 = '' OR context_id = $5)
-        AND ($6 = '' OR strpos(lower(title), $6) > 0 OR strpos(lower(prompt), $6) > 0)
+        AND ($6 = '' OR strpos(lower(title), lower($6)) > 0 OR strpos(lower(prompt), lower($6)) > 0)
         AND ($7 = '' OR priority < $8 OR (priority = $8 AND id > $7))
         ORDER BY priority DESC, id LIMIT $9");
     COUNT_BY_STATE: "SELECT state, COUNT(*) AS n FROM tasks GROUP BY state";
@@ -194,7 +194,7 @@ impl Store {
             .bind(filter.worker.as_ref().map(|id| id.0.clone()).unwrap_or_default())
             .bind(filter.owner.as_ref().map(|id| id.0.clone()).unwrap_or_default())
             .bind(filter.context.as_ref().map(|id| id.0.clone()).unwrap_or_default())
-            .bind(filter.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default())
+            .bind(filter.text.clone().unwrap_or_default())
             .bind(id)
             .bind(priority)
             .bind(i64::from(filter.limit))

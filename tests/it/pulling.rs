@@ -69,6 +69,8 @@ async fn whole_life(client: &Client) -> Result<()> {
     ensure!(given.stop_after_ms.is_none(), "a task that waits for its worker has a time to stop: {given:?}");
     let ended = worker.run(&given, &["hel", "lo\u{0}", " größe"]).await?;
     ensure!(ended.state == TaskState::Completed && ended.verified == Some(true), "it ended as {ended:?}");
+    // Its stream is kept byte for byte; a text column cannot hold U+0000.
+    ensure!(ended.result.as_deref() == Some("hello\u{fffd} größe"), "its result is {:?}", ended.result);
     let story = follow(client, task.id).await?;
     ensure!(story.text() == "hello\u{0} größe", "streamed: {:?}", story.text());
     let states: Vec<_> = story.statuses().into_iter().map(|status| status.state).collect();
