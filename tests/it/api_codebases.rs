@@ -17,7 +17,7 @@ cases! {
     [Postgres] => what_happens_in_a_codebase_is_told_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("api-codebases", &[]);
+static SERVER: Shared = Shared::embedded("api-codebases", "");
 
 async fn create(http: &Http, worker: &str, name: &str, path: &str) -> Result<Value> {
     let body = json!({ "name": name, "path": path, "worker_id": worker });

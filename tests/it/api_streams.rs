@@ -16,7 +16,7 @@ cases! {
     [Postgres] => a_stream_is_followed_to_its_end_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("api-streams", &[]);
+static SERVER: Shared = Shared::embedded("api-streams", "");
 
 /// A pulling worker, and a task that it is about to run.
 async fn begin(client: &Client, name: &str) -> Result<(Puller, muster_protocol::task::Assignment)> {

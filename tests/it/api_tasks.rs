@@ -29,8 +29,8 @@ cases! {
         pages_lose_nothing_and_show_nothing_twice_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("api-tasks", &[]);
-static POSTGRES: Shared = Shared::on_postgres("api-tasks-postgres", &[]);
+static SERVER: Shared = Shared::embedded("api-tasks", "");
+static POSTGRES: Shared = Shared::on_postgres("api-tasks-postgres", "");
 
 const TASK: &[(&str, &str)] = &[
     ("id", "string"),

@@ -21,7 +21,7 @@ cases! {
         the_status_counts_what_there_is_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("api-workers", &[]);
+static SERVER: Shared = Shared::embedded("api-workers", "");
 
 async fn a_worker_has_every_field_that_existing_clients_read(cx: &Cx) -> Result<()> {
     let http = SERVER.http(cx).await?;

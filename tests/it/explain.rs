@@ -23,8 +23,8 @@ cases! {
     [Postgres] => a_busy_codebase_is_named_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("explain", &[]);
-static POSTGRES: Shared = Shared::on_postgres("explain-postgres", &[]);
+static SERVER: Shared = Shared::embedded("explain", "");
+static POSTGRES: Shared = Shared::on_postgres("explain-postgres", "");
 
 struct Explained {
     summary: String,

@@ -19,8 +19,8 @@ cases! {
         two_plain_workers_on_one_path_run_each_task_once_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("plain-workers", &[]);
-static POSTGRES: Shared = Shared::on_postgres("plain-workers-postgres", &[]);
+static SERVER: Shared = Shared::embedded("plain-workers", "");
+static POSTGRES: Shared = Shared::on_postgres("plain-workers-postgres", "");
 
 async fn a_plain_worker_lives_as_it_always_did(cx: &Cx) -> Result<()> {
     whole_life(&SERVER.http(cx).await?).await

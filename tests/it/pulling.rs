@@ -26,7 +26,7 @@ cases! {
     [Postgres] => a_pulling_worker_takes_streams_and_finishes_a_task_on_postgresql;
 }
 
-static SERVER: Shared = Shared::embedded("pulling", &[]);
+static SERVER: Shared = Shared::embedded("pulling", "");
 
 const LONG: Duration = Duration::from_secs(10);
 

@@ -52,7 +52,10 @@ impl Http {
         let asked = asked.chars().take(300).collect();
         let answer = self.client.execute(request).await.with_context(|| format!("no answer to {asked}"))?;
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
-        Ok(Answer { asked, status, headers, text: answer.text().await? })
+        // A stream of events may never end.
+        let is_stream = headers.get("content-type").is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+        let text = if is_stream { String::new() } else { answer.text().await? };
+        Ok(Answer { asked, status, headers, text })
     }
 
     pub(crate) async fn get(&self, path: &str) -> Result<Answer> {

@@ -2,26 +2,27 @@
 
 use super::{Cx, Http, Postgres, Server};
 use anyhow::{Result, anyhow};
+use std::fs;
 use std::path::Path;
 use tokio::sync::OnceCell;
 
 /// Started by the first case that asks for it. Its cases keep apart by the names of what they make.
 pub(crate) struct Shared {
     name: &'static str,
-    args: &'static [&'static str],
+    settings: &'static str,
     on_postgres: bool,
     server: OnceCell<Result<Server, String>>,
 }
 
 impl Shared {
-    /// One with the embedded database; `name` names its directory.
-    pub(crate) const fn embedded(name: &'static str, args: &'static [&'static str]) -> Self {
-        Self { name, args, on_postgres: false, server: OnceCell::const_new() }
+    /// One with the embedded database; `name` names its directory, `settings` are lines of its server.toml.
+    pub(crate) const fn embedded(name: &'static str, settings: &'static str) -> Self {
+        Self { name, settings, on_postgres: false, server: OnceCell::const_new() }
     }
 
     /// One on a fresh PostgreSQL database.
-    pub(crate) const fn on_postgres(name: &'static str, args: &'static [&'static str]) -> Self {
-        Self { name, args, on_postgres: true, server: OnceCell::const_new() }
+    pub(crate) const fn on_postgres(name: &'static str, settings: &'static str) -> Self {
+        Self { name, settings, on_postgres: true, server: OnceCell::const_new() }
     }
 
     /// The server; its log is shown if the case fails.
@@ -38,7 +39,9 @@ impl Shared {
     }
 
     async fn start(&self, dir: &Path) -> Result<Server> {
-        let server = Server::new(dir, "server")?.with_args(self.args);
+        let config = dir.join("server.toml");
+        fs::write(&config, self.settings)?;
+        let server = Server::new(dir, "server")?.with_args(["--config".into(), config.into_os_string()]);
         if self.on_postgres {
             return server.with_args(["--database-url".to_owned(), Postgres::fresh_database().await?]).launch().await;
         }
