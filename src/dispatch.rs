@@ -74,13 +74,14 @@ impl App {
         let mut tell_drops = true;
         loop {
             signal.mark_unchanged();
+            // Before anything is given out: what an older pull takes, nobody may read.
+            if *newest.borrow() > pull.pull_seq {
+                return Ok(self.answer(worker, Told::default()));
+            }
             let told = self.look(worker, &pull, tell_drops).await?;
             tell_drops = false;
             if let Some(told) = told {
                 return Ok(self.answer(worker, told));
-            }
-            if *newest.borrow() > pull.pull_seq {
-                return Ok(self.answer(worker, Told::default()));
             }
             tokio::select! {
                 () = &mut end => return Ok(self.answer(worker, Told::default())),

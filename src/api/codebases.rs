@@ -7,7 +7,7 @@ use crate::error::{ApiError, FieldError};
 use crate::store::codebases::{CodebaseFilter, PutCodebase, RemoveCodebase, RemoveOutcome};
 use axum::Json as Answer;
 use axum::extract::State;
-use muster_protocol::codebase::{Codebase, CreateCodebase, GLOBAL_NAME, RegisterCodebase};
+use muster_protocol::codebase::{Codebase, CodebaseStatus, CreateCodebase, GLOBAL_NAME, RegisterCodebase};
 use muster_protocol::error::{ErrorBody, code};
 use muster_protocol::ids::{CodebaseId, SessionId, TaskId, WorkerId, is_acceptable_id};
 use muster_protocol::task::{SubmitTask, Target, builtin_mode};
@@ -223,15 +223,25 @@ impl App {
             self.workers(None).await?.into_iter().map(|worker| (worker.worker_id, worker.status)).collect();
         let mut codebases = self.store.codebases(filter).await?;
         for codebase in &mut codebases {
-            let status = codebase.worker_id.as_ref().and_then(|worker| there.get(worker));
-            if matches!(status, Some(WorkerStatus::Stale | WorkerStatus::Offline)) || codebase.problem.is_some() {
-                codebase.status = muster_protocol::codebase::CodebaseStatus::Offline;
-            }
+            show(codebase, codebase.worker_id.as_ref().and_then(|worker| there.get(worker)));
         }
         Ok(codebases)
     }
 
     async fn codebase(&self, id: &CodebaseId) -> Result<Codebase, ApiError> {
-        self.store.codebase(id).await?.ok_or_else(|| ApiError::not_found("codebase", id))
+        let mut codebase = self.store.codebase(id).await?.ok_or_else(|| ApiError::not_found("codebase", id))?;
+        let worker = match &codebase.worker_id {
+            Some(worker) => self.worker(worker).await?,
+            None => None,
+        };
+        show(&mut codebase, worker.map(|worker| worker.status).as_ref());
+        Ok(codebase)
+    }
+}
+
+/// A codebase is there if its worker is, and says nothing against it. One of a worker that is still to register counts as there.
+fn show(codebase: &mut Codebase, worker: Option<&WorkerStatus>) {
+    if matches!(worker, Some(WorkerStatus::Stale | WorkerStatus::Offline)) || codebase.problem.is_some() {
+        codebase.status = CodebaseStatus::Offline;
     }
 }

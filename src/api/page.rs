@@ -38,8 +38,9 @@ impl Page {
     }
 }
 
-/// The answer: `items`, of which one more than the page holds were looked for, to know whether there is a next page.
-pub(super) fn paged<T: Serialize>(mut items: Vec<T>, page: &Page, place: impl Fn(&T) -> (i64, TaskId)) -> Response {
+/// The answer: `items`, of which one more than the page holds were looked for, to know whether there is a next page. `query` is the one that
+/// asked for this page.
+pub(super) fn paged<T: Serialize>(mut items: Vec<T>, page: &Page, query: &str, place: impl Fn(&T) -> (i64, TaskId)) -> Response {
     let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
     let more = items.len() > limit;
     items.truncate(limit);
@@ -47,7 +48,7 @@ pub(super) fn paged<T: Serialize>(mut items: Vec<T>, page: &Page, place: impl Fn
     let mut response = Json(items).into_response();
     if let Some((priority, id)) = last {
         let cursor = format!("{priority}.{id}");
-        let link = format!("<?limit={}&cursor={cursor}>; rel=\"next\"", page.limit);
+        let link = link(query, page.limit, &cursor);
         for (name, value) in [("x-next-cursor", cursor), ("link", link)] {
             if let Ok(value) = HeaderValue::from_str(&value) {
                 response.headers_mut().insert(name, value);
@@ -57,9 +58,23 @@ pub(super) fn paged<T: Serialize>(mut items: Vec<T>, page: &Page, place: impl Fn
     response
 }
 
+/// The address of the next page, relative to this one's: the same filters, another place.
+fn link(query: &str, limit: u32, cursor: &str) -> String {
+    let filters = url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != "limit" && name != "cursor");
+    let mut next = url::form_urlencoded::Serializer::new(String::new());
+    next.extend_pairs(filters).append_pair("limit", &limit.to_string()).append_pair("cursor", cursor);
+    format!("<?{}>; rel=\"next\"", next.finish())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Page;
+    use super::{Page, link};
+
+    #[test]
+    fn the_next_page_has_the_filters_of_this_one() {
+        let next = link("limit=3&status=pending&q=a%20%26%20b&cursor=0.x", 3, "-1.y");
+        assert_eq!(next, r#"<?status=pending&q=a+%26+b&limit=3&cursor=-1.y>; rel="next""#);
+    }
 
     #[test]
     fn a_cursor_is_read_back_and_nonsense_is_refused() {

@@ -3,14 +3,14 @@
 use super::extract::{Json, JsonKeepNul, PathId, Query};
 use super::page::{Page, paged};
 use crate::app::App;
-use crate::auth::Principal;
+use crate::auth::{Access, Principal};
 use crate::error::ApiError;
 use crate::store::claim::{ReserveTask, Reserved};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskFilter;
 use crate::tasks::{gap, stale};
 use axum::Json as Answer;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use muster_protocol::error::ErrorBody;
@@ -106,16 +106,20 @@ pub struct ListQuery {
     description = "Highest priority first, oldest first. A plain worker that asks with `status=pending&worker_id=` its own id is given at most one \
         task, which is reserved for it.",
     params(ListQuery), responses((status = 200, body = Vec<Task>), (status = 400, body = ErrorBody)))]
-pub(crate) async fn list(State(app): State<App>, who: Principal, Query(query): Query<ListQuery>) -> Result<Response, ApiError> {
-    if let (Some("pending"), Some(worker)) = (query.status.as_deref(), &query.worker_id) {
-        // Only a worker may take by listing: who merely looks must not.
-        if who.scope == Scope::Worker || who.token_id.is_none() {
-            who.act_for(worker)?;
-            match app.reserve(worker).await? {
-                Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
-                Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
-                Reserved::NotPlain | Reserved::NotRegistered => {}
-            }
+pub(crate) async fn list(
+    State(app): State<App>,
+    who: Principal,
+    RawQuery(raw): RawQuery,
+    Query(query): Query<ListQuery>,
+) -> Result<Response, ApiError> {
+    if let (Some("pending"), Some(worker)) = (query.status.as_deref(), &query.worker_id)
+        && Access::WORKER.allows(who.scope)
+    {
+        who.act_for(worker)?;
+        match app.reserve(worker).await? {
+            Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
+            Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
+            Reserved::NotPlain | Reserved::NotRegistered => {}
         }
     }
     let page = Page::of(query.limit, query.cursor.as_deref())?;
@@ -131,7 +135,7 @@ pub(crate) async fn list(State(app): State<App>, who: Principal, Query(query): Q
         limit: page.limit + 1,
     };
     let tasks = app.store.tasks(&filter).await?.into_iter().map(|record| record.task).collect();
-    Ok(paged(tasks, &page, |task: &Task| (i64::from(task.priority), task.id)))
+    Ok(paged(tasks, &page, &raw.unwrap_or_default(), |task: &Task| (i64::from(task.priority), task.id)))
 }
 
 fn newest_first(order: Option<&str>) -> Result<bool, ApiError> {
@@ -158,10 +162,11 @@ pub(crate) async fn list_of_codebase(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
+    raw: RawQuery,
     Query(query): Query<ListQuery>,
 ) -> Result<Response, ApiError> {
     app.store.codebase(&id).await?.ok_or_else(|| ApiError::not_found("codebase", &id))?;
-    list(State(app), who, Query(ListQuery { codebase_id: Some(id), worker_id: None, ..query })).await
+    list(State(app), who, raw, Query(ListQuery { codebase_id: Some(id), worker_id: None, ..query })).await
 }
 
 /// `GET /v1/opencode/tasks/{id}`

@@ -83,8 +83,12 @@ fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [get, put, post, delete, patch].into_iter().flatten()
 }
 
-/// Says what the operation demands, and what its errors look like.
+/// Names the operation, says what it demands, and what its errors look like.
 fn describe(operation: &mut Operation, access: Access) {
+    // A handler's name is one among those of its resource only: `tasks.list`, `workers.list`.
+    if let (Some(tag), Some(name)) = (operation.tags.iter().flatten().next(), &operation.operation_id) {
+        operation.operation_id = Some(format!("{tag}.{name}"));
+    }
     let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     let error = ResponseBuilder::new().description("A refusal").content("application/json", error).build();
     operation.responses.responses.entry("default".to_owned()).or_insert_with(|| error.into());

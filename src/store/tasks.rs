@@ -67,7 +67,7 @@ pub struct TaskFilter {
 }
 
 /// The conditions of a list. An absent one is '' or, for the states, an empty JSON array; each combination is planned well enough by the index
-/// on the order.
+/// on the order. Case is the database's on both sides: SQLite knows only ASCII's.
 macro_rules! filtered {
     ($states:literal, $position:literal) => {
         concat!(
@@ -82,11 +82,11 @@ macro_rules! filtered {
             AND ($5 = '' OR context_id = $5)
             AND ($6 = '' OR ",
             $position,
-            "(lower(title), $6) > 0 OR ",
+            "(lower(title), lower($6)) > 0 OR ",
             $position,
-            "(lower(prompt), $6) > 0 OR ",
+            "(lower(prompt), lower($6)) > 0 OR ",
             $position,
-            "(id, $6) > 0)"
+            "(id, lower($6)) > 0)"
         )
     };
 }
@@ -223,7 +223,7 @@ impl Store {
             .bind(filter.worker.as_ref().map(|id| id.0.clone()).unwrap_or_default())
             .bind(filter.owner.as_ref().map(|id| id.0.clone()).unwrap_or_default())
             .bind(filter.context.as_ref().map(|id| id.0.clone()).unwrap_or_default())
-            .bind(filter.text.as_ref().map(|text| text.to_lowercase()).unwrap_or_default())
+            .bind(filter.text.clone().unwrap_or_default())
             .bind(id)
             .bind(priority)
             .bind(i64::from(filter.limit))

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 /// The body of a case: an `async fn(&Cx) -> Result<()>`, boxed.
@@ -61,13 +62,14 @@ pub(crate) use cases;
 pub(crate) struct Cx {
     dir: PathBuf,
     used_fleet: AtomicBool,
+    shared_dirs: Mutex<Vec<PathBuf>>,
 }
 
 impl Cx {
     pub(super) fn new(name: &str) -> Result<Self> {
         let dir = harness::root().join(name.trim_start_matches("it::").replace("::", "."));
         fs::create_dir_all(&dir).with_context(|| format!("cannot make {}", dir.display()))?;
-        Ok(Self { dir, used_fleet: AtomicBool::new(false) })
+        Ok(Self { dir, used_fleet: AtomicBool::new(false), shared_dirs: Mutex::default() })
     }
 
     /// The case's directory. What ends with `.log` in it is shown when the case fails; it is removed when it passes.
@@ -96,6 +98,19 @@ impl Cx {
     pub(crate) async fn fleet(&self) -> Result<&'static Fleet> {
         self.used_fleet.store(true, Ordering::Relaxed);
         fleet::shared().await
+    }
+
+    /// The directory of something that several cases share; its logs are shown when this case fails.
+    pub(super) fn shared_dir(&self, name: &str) -> Result<PathBuf> {
+        let path = harness::root().join(name);
+        fs::create_dir_all(&path)?;
+        self.shared_dirs.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        Ok(path)
+    }
+
+    /// What [`Self::shared_dir`] was asked for.
+    pub(super) fn shared_dirs(&self) -> Vec<PathBuf> {
+        self.shared_dirs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     pub(super) fn used_fleet(&self) -> bool {

@@ -152,6 +152,8 @@ fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 fn logs_of(cx: &Cx) -> String {
     let mut text = String::new();
     let mut dirs = vec![cx.dir().to_owned()];
+    dirs.extend(cx.shared_dirs());
+    dirs.dedup();
     if cx.used_fleet() {
         dirs.push(fleet::dir());
     }

@@ -126,6 +126,11 @@ impl Server {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read(self.log_path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+    }
+
     /// The address of a path.
     pub(crate) fn path_url(&self, path: &str) -> String {
         format!("{}{path}", self.url())
