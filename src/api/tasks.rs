@@ -1,6 +1,6 @@
 //! Tasks: submitting, reading, canceling, explaining, and what workers report of them.
 
-use super::extract::{Json, PathId, Query};
+use super::extract::{Json, JsonKeepNul, PathId, Query};
 use super::page::{Page, paged};
 use crate::app::App;
 use crate::auth::Principal;
@@ -14,7 +14,7 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use muster_protocol::error::ErrorBody;
-use muster_protocol::ids::{CodebaseId, ContextId, SessionId, TaskId, WorkerId};
+use muster_protocol::ids::{CodebaseId, ContextId, SessionId, TaskId, WorkerId, is_acceptable_id};
 use muster_protocol::stream::{self, Appended, Entry, EntryKind, OutputLine};
 use muster_protocol::task::{
     CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated,
@@ -179,8 +179,9 @@ pub(crate) async fn report(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    Json(body): Json<ReportStatus>,
+    JsonKeepNul(body): JsonKeepNul<ReportStatus>,
 ) -> Result<Answer<StatusReported>, ApiError> {
+    check_ids(&body.worker_id, body.session_id.as_ref())?;
     who.act_for(&body.worker_id)?;
     let task = app.report(id, body).await?;
     Ok(Answer(StatusReported { success: true, task }))
@@ -194,8 +195,9 @@ pub(crate) async fn append(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    super::extract::JsonKeepNul(body): super::extract::JsonKeepNul<stream::AppendEntries>,
+    JsonKeepNul(body): JsonKeepNul<stream::AppendEntries>,
 ) -> Result<Answer<Appended>, ApiError> {
+    check_ids(&body.worker_id, None)?;
     who.act_for(&body.worker_id)?;
     check_order(&body)?;
     let write = AppendEntries {
@@ -207,6 +209,18 @@ pub(crate) async fn append(
         now: app.now(),
     };
     app.append(&who, write).await.map(|next_seq| Answer(Appended { next_seq }))
+}
+
+/// Ids in bodies whose texts may hold anything.
+fn check_ids(worker: &WorkerId, session: Option<&SessionId>) -> Result<(), ApiError> {
+    let wrong = |field: &str| ApiError::invalid(field, "must be 1 to 128 printable ASCII characters without space or slash");
+    if !is_acceptable_id(worker.as_str()) {
+        return Err(wrong("worker_id"));
+    }
+    if session.is_some_and(|session| !is_acceptable_id(session.as_str())) {
+        return Err(wrong("session_id"));
+    }
+    Ok(())
 }
 
 fn check_order(body: &stream::AppendEntries) -> Result<(), ApiError> {
@@ -229,8 +243,9 @@ pub(crate) async fn post_output(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    super::extract::JsonKeepNul(body): super::extract::JsonKeepNul<PostOutput>,
+    JsonKeepNul(body): JsonKeepNul<PostOutput>,
 ) -> Result<Answer<Done>, ApiError> {
+    check_ids(&body.worker_id, None)?;
     who.act_for(&body.worker_id)?;
     let entry = Entry::new(0, body.timestamp.unwrap_or_else(|| app.now()), EntryKind::Output, &OutputLine { line: body.output });
     let write = AppendEntries { task: id, worker: body.worker_id, attempt: None, first_seq: None, entries: vec![entry], now: app.now() };

@@ -116,6 +116,7 @@ statements! {
     RUNNING_BY_WORKER: "SELECT holder, COUNT(*) AS n FROM tasks WHERE held = 1 GROUP BY holder";
     WRITING_BY_CODEBASE: "SELECT codebase_id, COUNT(*) AS n FROM tasks WHERE held = 1 AND writing = 1 GROUP BY codebase_id";
     AHEAD_IN_CONTEXT: "SELECT id FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND id <> $2 AND (held = 1 OR id < $2) ORDER BY held DESC, id LIMIT 1";
+    QUEUED_FOR: concat!("SELECT ", columns!(), " FROM tasks WHERE target_codebase = $1 AND state = 'submitted' AND held = 0");
     DUE: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND not_before > 0 AND not_before > $1
         AND not_before <= $2";
     OVERDUE: "SELECT id FROM tasks WHERE completed_at IS NULL AND deadline <= $1 AND (cancel_asked_at IS NULL OR disconnected_at IS NOT NULL)
@@ -300,6 +301,11 @@ impl Tx<'_> {
     pub(in crate::store) async fn task(&mut self, id: TaskId) -> sqlx::Result<Option<TaskRecord>> {
         let row = self.optional(GET.on(self.dialect()).bind(id.to_string())).await?;
         row.as_ref().map(TaskRecord::read).transpose()
+    }
+
+    /// The tasks that wait for a codebase.
+    pub(in crate::store) async fn tasks_queued_for(&mut self, codebase: &CodebaseId) -> sqlx::Result<Vec<TaskRecord>> {
+        read_all(&self.all(QUEUED_FOR.on(self.dialect()).bind(codebase.0.clone())).await?)
     }
 
     /// The tasks that a worker has.

@@ -62,17 +62,17 @@ async fn kill_writer(connection: &mut PgConnection) -> Result<bool> {
 async fn writes_survive_a_connection_that_is_killed_again_and_again(cx: &Cx) -> Result<()> {
     let bench = Bench::postgres(cx).await?;
     let mut connection = PgConnection::connect(&bench.url).await?;
-    let (count, killed) = (Cell::new(0), Cell::new(0));
+    let (count, kills) = (Cell::new(0), Cell::new(0));
     let killer = async {
         for kill in 1..=12 {
             // In the middle of the writes, each time after some have come through.
             wait_for("more writes", Duration::from_secs(30), async || Ok((count.get() >= kill * 20).then_some(()))).await?;
-            killed.set(killed.get() + usize::from(kill_writer(&mut connection).await?));
+            kills.set(kills.get() + usize::from(kill_writer(&mut connection).await?));
         }
         anyhow::Ok(())
     };
     let ((), acknowledged) = futures_util::try_join!(killer, submit_until(&bench, &count, || count.get() >= 300))?;
-    ensure!(killed.get() >= 6, "only {} connections were killed", killed.get());
+    ensure!(kills.get() >= 6, "only {} connections were killed", kills.get());
     all_are_there_once(&bench, &acknowledged).await?;
     ensure!(bench.store.count_tasks().await?["submitted"] == acknowledged.len() as u64, "there are other tasks than were acknowledged");
     Ok(())

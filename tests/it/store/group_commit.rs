@@ -59,7 +59,8 @@ async fn two_thousand_writes_of_several_kinds_are_all_answered_and_leave_a_log_w
                 0 | 1 => bench.submit(bench.task(&format!("task {n}"))).await.map(drop),
                 2 => {
                     let drain = DrainWorker { worker: worker.id.clone(), drain: Some(format!("reason {n}")), now: bench.now() };
-                    Ok(ensure!(bench.store.write(drain).await?, "no such worker"))
+                    ensure!(bench.store.write(drain).await?, "no such worker");
+                    Ok(())
                 }
                 // In the order in which they are queued: each is the next one.
                 _ => bench.append(worker, assigned, vec![text(bench, n / 4, "more")]).await.map(drop),

@@ -13,7 +13,7 @@ cases! {
 }
 
 /// They answer for everything there is, or page over it in the order of an index.
-const READ_ALL: [&str; 3] = ["LIST", "COUNT_BY_STATE", "COUNT_BY_KIND"];
+const READ_ALL: [&str; 5] = ["LIST", "BY_PRIORITY", "NEWEST", "COUNT_BY_STATE", "COUNT_BY_KIND"];
 /// Small by their nature: what runs, what a worker has, what waits for its time.
 const SMALL: [&str; 4] = ["tasks_held", "tasks_writing", "tasks_due", "interactions_open"];
 

@@ -134,9 +134,11 @@ async fn a_report_whose_entries_are_missing_waits_for_them(bench: &Bench) -> Res
 async fn the_digest_of_the_output_is_compared(bench: &Bench) -> Result<()> {
     for honest in [true, false] {
         let (worker, at) = given(bench).await?;
-        let entries = vec![text(bench, 0, "a"), text(bench, 1, "b")];
+        let entries = [text(bench, 0, "a"), text(bench, 1, "b")];
         let mut digest = OutputDigest::default();
-        entries.iter().for_each(|entry| digest.add(entry));
+        for entry in &entries {
+            digest.add(entry);
+        }
         bench.append(&worker, &at, entries[..1].to_vec()).await?;
         let second = if honest { entries[1].clone() } else { text(bench, 1, "B") };
         bench.append(&worker, &at, vec![second]).await?;
