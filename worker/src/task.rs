@@ -84,6 +84,16 @@ impl Ending {
     }
 }
 
+/// Runs an attempt and writes down how it ended, also if the executor itself fails.
+pub async fn execute_contained(shared: Arc<Shared>, attempt: Arc<Attempt>) {
+    let run = shared.tracker.spawn(execute(Arc::clone(&shared), Arc::clone(&attempt)));
+    if let Err(error) = run.await {
+        let failure = Failure::new(code::WORKER_ERROR, "the worker has a fault and could not follow the run; its log says more");
+        tracing::error!("{}: the executor failed: {error}", attempt.describe());
+        conclude(&shared, &attempt, Ending::Interrupted(failure, None), Duration::ZERO).await;
+    }
+}
+
 /// Runs an attempt and writes down how it ended.
 pub async fn execute(shared: Arc<Shared>, attempt: Arc<Attempt>) {
     let begun = tokio::time::Instant::now();

@@ -14,8 +14,8 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let arguments = Arguments::from_args();
     let missing = support::opencode().is_none();
-    let mut trials = runs::trials();
-    trials.extend(lifecycle::trials());
+    let mut trials = lifecycle::trials();
+    trials.extend(runs::trials());
     let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing && !support::is_required("opencode"))).collect();
     if missing {
         eprintln!("no OpenCode: set MUSTER_OPENCODE, or install it into build/opencode; the tests that need it are skipped");

@@ -6,7 +6,7 @@ use crate::clock::BootTime;
 use crate::report;
 use crate::spool::attempt_ref;
 use crate::task::attempt::{Attempt, Stop};
-use crate::task::execute;
+use crate::task::execute_contained;
 use muster_protocol::client::ClientError;
 use muster_protocol::error::code;
 use muster_protocol::task::{Assignment, ReportStatus, ReportedStatus};
@@ -144,7 +144,7 @@ async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) 
     let attempt = Attempt::new(journal, sent);
     shared.table.insert(Arc::clone(&attempt));
     shared.tracker.spawn(report::deliver(Arc::clone(shared), Arc::clone(&attempt)));
-    shared.tracker.spawn(execute(Arc::clone(shared), attempt));
+    shared.tracker.spawn(execute_contained(Arc::clone(shared), attempt));
     true
 }
 

@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked for while there is none.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long a run waits while there is no program.
+const MISSING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long what a directory offers is believed.
 const CATALOGUE_AGE: Duration = Duration::from_mins(1);
 /// How often a lost event stream is connected again before OpenCode is restarted.
@@ -157,6 +159,8 @@ impl OpenCode {
                 state.changed().await.ok()?;
             }
         };
+        // A program that is not there may be about to be replaced; more than a moment is not worth waiting for.
+        let patience = if matches!(self.state(), State::Missing) { patience.min(MISSING_PATIENCE) } else { patience };
         if let Ok(Some(running)) = tokio::time::timeout(patience, ready).await {
             return Ok(running);
         }

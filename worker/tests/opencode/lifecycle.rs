@@ -15,6 +15,8 @@ use std::sync::Arc;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
+        // The longest first: it waits for a heartbeat that does not come.
+        trial("an_opencode_that_falls_silent_is_replaced", silent),
         trial("opencode_killed_during_a_run_interrupts_it_and_is_started_again", opencode_killed),
         trial("a_crash_of_the_daemon_leaves_no_opencode_and_is_reported_at_the_next_start", daemon_crashes),
         trial("what_was_finished_while_the_server_was_away_is_reported_by_the_next_start", report_survives),
@@ -264,6 +266,18 @@ fn lease_lost() {
     assert!(!is_alive(pid));
     setup.plane.refuse_all(false);
     assert_eq!(setup.plane.ended(id).1.status.as_str(), "interrupted");
+}
+
+fn silent() {
+    let setup = Setup::new();
+    let daemon = setup.start(Options::default());
+    let (id, _) = setup.working();
+    let first = daemon.opencode_pid().unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), Signal::STOP).unwrap();
+    let (_, end) = setup.plane.ended(id);
+    assert_eq!((end.status.as_str(), end.error_code.as_deref()), ("interrupted", Some("opencode_lost")), "{end:?}");
+    assert!(daemon.log().contains("no sign of life"), "it is missed by its heartbeat");
+    assert_ne!(daemon.opencode_pid(), Some(first));
 }
 
 fn continued() {
