@@ -81,7 +81,8 @@ impl Inspector {
             }
         }
         let state = opencode.state();
-        if !matches!(state, State::Missing) {
+        // One that cannot be started is none: tasks had better wait, or go elsewhere.
+        if matches!(state, State::Ready(_) | State::Starting { problem: None }) {
             capabilities.push(OPENCODE.to_owned());
         }
         capabilities.sort();
