@@ -21,11 +21,12 @@ const LANES: usize = 400;
 statements! {
     NEXT_LANE: "SELECT target_codebase, lane, mode, model, capabilities, labels FROM tasks WHERE state = 'submitted' AND held = 0
         AND target_worker = $1 AND (target_codebase, lane) > ($2, $3) ORDER BY target_codebase, lane LIMIT 1";
-    // A conversation runs one task at a time, in order.
+    // A conversation runs one task at a time, in order. A worker that has not the directory hands a `register_codebase` back and is not asked again.
     IN_LANE: concat!("SELECT ", columns!(), " FROM tasks t WHERE t.state = 'submitted' AND t.held = 0 AND t.target_worker = $1
         AND t.target_codebase = $2 AND t.lane = $3 AND t.not_before <= $4
         AND NOT EXISTS (SELECT 1 FROM tasks e WHERE e.context_id = t.context_id AND e.completed_at IS NULL AND e.id <> t.id
             AND (e.held = 1 OR e.id < t.id))
+        AND (t.mode <> 'register_codebase' OR NOT EXISTS (SELECT 1 FROM attempts a WHERE a.task_id = t.id AND a.instance = $6))
         ORDER BY t.priority DESC, t.id LIMIT $5");
     WRITING: "SELECT codebase_id, COUNT(*) AS n FROM tasks WHERE held = 1 AND writing = 1 AND holder = $1 GROUP BY codebase_id";
     MODELS: "SELECT model_id FROM worker_models WHERE worker_id = $1";
@@ -53,7 +54,7 @@ pub(super) async fn choose(
             lane = next;
             let Some(codebase) = room.place(lane.codebase(), claimant) else { continue };
             if misfits(&lane.needs, &offer).is_empty() && room.has_place(&codebase, &lane.needs.mode) {
-                found.extend(lane.tasks(tx, free, now).await?.into_iter().map(|record| (record, codebase.clone())));
+                found.extend(lane.tasks(tx, claimant, free, now).await?.into_iter().map(|record| (record, codebase.clone())));
             }
         }
     }
@@ -99,9 +100,11 @@ impl Lane {
     }
 
     /// The first tasks of the lane that may run now.
-    async fn tasks(&self, tx: &mut Tx<'_>, most: usize, now: Timestamp) -> sqlx::Result<Vec<TaskRecord>> {
+    async fn tasks(&self, tx: &mut Tx<'_>, claimant: &Claimant, most: usize, now: Timestamp) -> sqlx::Result<Vec<TaskRecord>> {
         let statement = IN_LANE.on(tx.dialect()).bind(self.target.clone()).bind(self.target_codebase.clone()).bind(self.name.clone());
-        let rows = tx.all(statement.bind(now.0).bind(i64::try_from(most).unwrap_or(i64::MAX))).await?;
+        let statement = statement.bind(now.0).bind(i64::try_from(most).unwrap_or(i64::MAX));
+        let instance = claimant.instance.map(|instance| instance.to_string()).unwrap_or_default();
+        let rows = tx.all(statement.bind(instance)).await?;
         rows.iter().map(TaskRecord::read).collect()
     }
 }
