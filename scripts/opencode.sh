@@ -28,14 +28,17 @@ rm -f "$dir/installed" "$binary"
 echo '{"private":true}' >"$dir/package.json"
 (cd "$dir" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error "opencode-ai@$version" >&2)
 
-# One package a platform; those that npm chose are here. Without AVX2 only the one named -baseline runs.
-for candidate in "$dir"/node_modules/opencode-*/bin/opencode; do
-    if [ -x "$candidate" ] && [ "$(version_of "$candidate")" = "$version" ]; then
-        ln -sf "${candidate#"$dir"/}" "$binary"
-        echo "$version" >"$dir/installed"
-        echo "$binary"
-        exit 0
-    fi
+# One package a platform; those that npm chose are here. Without AVX2 only the ones named -baseline run, which are slower.
+for kind in full baseline; do
+    for candidate in "$dir"/node_modules/opencode-*/bin/opencode; do
+        case $candidate in *-baseline*) is=baseline ;; *) is=full ;; esac
+        if [ "$is" = "$kind" ] && [ -x "$candidate" ] && [ "$(version_of "$candidate")" = "$version" ]; then
+            ln -sf "${candidate#"$dir"/}" "$binary"
+            echo "$version" >"$dir/installed"
+            echo "$binary"
+            exit 0
+        fi
+    done
 done
 echo "npm installed opencode-ai $version, but none of its binaries runs here: $(uname -sm)" >&2
 exit 1

@@ -42,12 +42,19 @@ wait_for() {
 }
 worker_is_active() { muster --server "$server" workers --json | grep -Eq '"status": ?"active"'; }
 
+opencode_is_ready() { muster --server "$server" workers --json | grep -Eq '"opencode_version": ?"'; }
+
 muster serve --port "$port" &
 server_pid=$!
 wait_for "$server_pid" "The server" muster --server "$server" workers
 muster-worker --server "$server" --opencode "$opencode" --codebase "muster=$root" &
 worker_pid=$!
 wait_for "$worker_pid" "The worker" worker_is_active
+# OpenCode takes some seconds more. Without it the worker says why, and goes on.
+for _ in $(seq 100); do
+    if opencode_is_ready || ! alive "$worker_pid"; then break; fi
+    sleep 0.2
+done
 
 cat <<END
 
