@@ -174,7 +174,10 @@ pub async fn report(
     PathId(id): PathId<TaskId>,
     JsonKeepNul(mut body): JsonKeepNul<ReportStatus>,
 ) -> Result<Answer<StatusReported>, ApiError> {
+    check_worker(&body.worker_id)?;
     who.act_for(&body.worker_id)?;
+    // Earlier workers say nothing in many ways.
+    body.session_id.take_if(|id| id.as_str().is_empty());
     check_session(body.session_id.as_ref())?;
     for said in [&mut body.result, &mut body.error, &mut body.error_code].into_iter().flatten() {
         // A column of text cannot hold it, and a run that has ended must not fail to say so.
@@ -182,6 +185,10 @@ pub async fn report(
     }
     let task = app.report(id, body).await?;
     Ok(Answer(StatusReported { success: true, task }))
+}
+
+fn check_worker(id: &WorkerId) -> Result<(), ApiError> {
+    if is_acceptable_id(id.as_str()) { Ok(()) } else { Err(ApiError::invalid("worker_id", "is no id of a worker")) }
 }
 
 fn check_session(id: Option<&SessionId>) -> Result<(), ApiError> {
@@ -201,6 +208,7 @@ pub async fn append(
     PathId(id): PathId<TaskId>,
     JsonKeepNul(body): JsonKeepNul<stream::AppendEntries>,
 ) -> Result<Answer<Appended>, ApiError> {
+    check_worker(&body.worker_id)?;
     who.act_for(&body.worker_id)?;
     check_order(&body)?;
     let write = AppendEntries {
@@ -215,7 +223,12 @@ pub async fn append(
 }
 
 fn check_order(body: &stream::AppendEntries) -> Result<(), ApiError> {
-    for (n, (entry, expected)) in body.entries.iter().zip(body.first_seq..).enumerate() {
+    let mut next = Some(body.first_seq);
+    for (n, entry) in body.entries.iter().enumerate() {
+        let Some(expected) = next.filter(|seq| i64::try_from(*seq).is_ok()) else {
+            return Err(ApiError::invalid("first_seq", "is larger than any attempt can have"));
+        };
+        next = expected.checked_add(1);
         if entry.seq != expected {
             return Err(ApiError::invalid(format!("entries[{n}].seq"), format!("must be {expected}: entries are in order, without gaps")));
         }
@@ -236,6 +249,7 @@ pub async fn post_output(
     PathId(id): PathId<TaskId>,
     JsonKeepNul(body): JsonKeepNul<PostOutput>,
 ) -> Result<Answer<Done>, ApiError> {
+    check_worker(&body.worker_id)?;
     who.act_for(&body.worker_id)?;
     let entry = Entry::new(0, body.timestamp.unwrap_or_else(|| app.now()), EntryKind::Output, &OutputLine { line: body.output });
     let write = AppendEntries { task: id, worker: body.worker_id, attempt: None, first_seq: None, entries: vec![entry], now: app.now() };
@@ -304,9 +318,9 @@ impl App {
     async fn append(&self, who: &Principal, write: AppendEntries) -> Result<u64, ApiError> {
         let (task, worker, is_plain) = (write.task, write.worker.clone(), write.attempt.is_none());
         let count = write.entries.len() as u64;
-        self.heard_of(&worker);
         match self.store.write(write).await? {
             AppendOutcome::Taken { next_seq, attempt, .. } => {
+                self.heard_of(&worker);
                 metrics::counter!(crate::telemetry::metric::STREAM_ENTRIES).increment(count);
                 self.renew_one(&worker, task, attempt, is_plain).await?;
                 Ok(next_seq)
@@ -318,8 +332,10 @@ impl App {
     }
 
     async fn reserve(&self, worker: &WorkerId) -> Result<Reserved, ApiError> {
-        self.heard_of(worker);
         let reserved = self.store.write(ReserveTask { worker: worker.clone(), now: self.now() }).await?;
+        if !matches!(reserved, Reserved::NotRegistered) {
+            self.heard_of(worker);
+        }
         if let Reserved::Task(task) = &reserved {
             self.grant_reservation(worker, task.id, task.attempt);
         }
