@@ -132,6 +132,7 @@ CREATE TABLE tasks (
     target_codebase  TEXT NOT NULL,   -- where it must run; '' for the global codebase of whoever takes it
     capabilities     TEXT NOT NULL,
     labels           TEXT NOT NULL,
+    lane             TEXT NOT NULL,   -- the hash of mode, model, capabilities and labels: what a worker must fit
     priority         BIGINT NOT NULL,
     not_before       BIGINT NOT NULL,
     deadline         BIGINT,
@@ -162,16 +163,16 @@ CREATE TABLE tasks (
     started_at       BIGINT,
     completed_at     BIGINT
 );
-CREATE INDEX tasks_queue ON tasks (target_worker, priority DESC, id) WHERE state = 'submitted';
+CREATE INDEX tasks_queue ON tasks (target_worker, target_codebase, lane, priority DESC, id) WHERE state = 'submitted';
 CREATE INDEX tasks_held ON tasks (holder) WHERE held = 1;
 CREATE INDEX tasks_writing ON tasks (codebase_id) WHERE held = 1;
 CREATE INDEX tasks_open_context ON tasks (context_id, id) WHERE completed_at IS NULL;
-CREATE INDEX tasks_context ON tasks (context_id, id);
 CREATE INDEX tasks_codebase ON tasks (target_codebase, id);
-CREATE INDEX tasks_state ON tasks (state, priority DESC, id);
 CREATE INDEX tasks_due ON tasks (not_before) WHERE state = 'submitted' AND not_before > 0;
 CREATE INDEX tasks_deadline ON tasks (deadline) WHERE completed_at IS NULL;
-CREATE INDEX tasks_order ON tasks (priority DESC, id);
+-- For lists and for counts by state. An index that begins with state SQLite would take for every look at the queue, over the partial ones
+-- that are made for that.
+CREATE INDEX tasks_order ON tasks (priority DESC, id, state);
 
 -- Executions of tasks. The number fences every write made under it; next_seq, bytes and hash follow the worker's stream.
 CREATE TABLE attempts (

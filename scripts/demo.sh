@@ -9,7 +9,7 @@ cargo build --workspace
 opencode=$(scripts/opencode.sh)
 PATH=$root/target/debug:$PATH
 dir=$(mktemp -d "${TMPDIR:-/tmp}/muster-demo.XXXXXX")
-mkdir "$dir/app"
+mkdir "$dir/app" "$dir/home"
 git -C "$dir/app" init --quiet
 
 set -m
@@ -55,6 +55,17 @@ wait_for() {
 say() { printf '\n\033[1m%s\033[0m\n' "$*"; }
 [ -t 1 ] || say() { printf '\n%s\n' "$*"; }
 
+# On a terminal the answer is written as it comes. Elsewhere it comes at the end without a line end, what happened beside it.
+ask() {
+    if [ -t 1 ]; then
+        muster run "$@"
+    else
+        muster run "$@" 2>"$dir/beside" || { cat "$dir/beside" >&2; return 1; }
+        echo
+        cat "$dir/beside"
+    fi
+}
+
 start llm python3 -u tests/support/fake_llm.py
 wait_for "The fake language model" grep -q 'listening on' "$dir/llm.log"
 llm=$(sed -n 's/.*listening on //p' "$dir/llm.log")
@@ -73,18 +84,19 @@ $(sed "s|LLM_URL|$llm|" tests/support/opencode.json)
 '''
 END
 say "\$ muster-worker --server $MUSTER_SERVER --name demo --codebase app=$dir/app"
-start worker muster-worker --server "$MUSTER_SERVER" --name demo --codebase "app=$dir/app" --state-dir "$dir/worker" \
+# Its home directory is where direct chat runs.
+start worker env HOME="$dir/home" muster-worker --server "$MUSTER_SERVER" --name demo --codebase "app=$dir/app" --state-dir "$dir/worker" \
     --opencode "$opencode" --config "$dir/worker.toml"
 wait_for "The worker" sh -c 'muster models --json | grep -q fake/echo'
 muster workers
 muster codebases
 
 say '$ muster run "Hello from the other machine"'
-muster run "Hello from the other machine"
+ask "Hello from the other machine"
 muster tasks --json | grep -Eq '"result": ?"echo: Hello from the other machine"'
 
 say '$ muster run "!write hello.txt Hello" --codebase app'
-muster run "!write $dir/app/hello.txt Hello" --codebase app
+ask "!write $dir/app/hello.txt Hello" --codebase app
 [ "$(cat "$dir/app/hello.txt")" = Hello ]
 
 say "The file is there: app/hello.txt says \"$(cat "$dir/app/hello.txt")\"."

@@ -53,7 +53,7 @@ pub struct Reply {
 }
 
 /// How long an answer is waited for; a task that takes longer is answered as it is then, and can be asked for by its id.
-const LONGEST_WAIT: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_mins(10);
 
 /// An agent of this server.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -54,38 +54,6 @@ impl App {
     }
 }
 
-impl App {
-    /// What the server runs with.
-    #[must_use]
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// What is kept.
-    #[must_use]
-    pub fn store(&self) -> &Store {
-        &self.store
-    }
-
-    /// What tells the time.
-    #[must_use]
-    pub fn clock(&self) -> &dyn Clock {
-        &*self.clock
-    }
-
-    /// What makes ids and secrets.
-    #[must_use]
-    pub fn ids(&self) -> &dyn Ids {
-        &*self.ids
-    }
-
-    /// The life of the process.
-    #[must_use]
-    pub fn life(&self) -> &Lifecycle {
-        &self.life
-    }
-}
-
 impl Deref for App {
     type Target = Parts;
 

@@ -25,7 +25,7 @@ fn duties() -> [Duty; 4] {
         Duty { name: "leases", period: Duration::from_millis(500), run_once: |app| leases::run_once(app).boxed() },
         Duty { name: "due_tasks", period: Duration::from_millis(500), run_once: |app| times::run_once(app).boxed() },
         Duty { name: "presence", period: Duration::from_secs(15), run_once: |app| upkeep::save_presence(app).boxed() },
-        Duty { name: "forget", period: Duration::from_secs(60), run_once: |app| upkeep::forget(app).boxed() },
+        Duty { name: "forget", period: Duration::from_mins(1), run_once: |app| upkeep::forget(app).boxed() },
     ]
 }
 
@@ -53,6 +53,12 @@ async fn drive(app: App, duty: Duty) {
         let began = Instant::now();
         let outcome = AssertUnwindSafe((duty.run_once)(&app)).catch_unwind().await;
         metrics::histogram!(metric::BACKGROUND_SECONDS, "duty" => duty.name).record(began.elapsed().as_secs_f64());
+        let word = match &outcome {
+            Ok(Ok(())) => "done",
+            Ok(Err(_)) => "failed",
+            Err(_) => "panicked",
+        };
+        metrics::counter!(metric::BACKGROUND_RUNS, "duty" => duty.name, "outcome" => word).increment(1);
         match outcome {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::warn!(duty = duty.name, %error, "a background duty failed; it is tried again"),

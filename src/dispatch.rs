@@ -41,23 +41,19 @@ impl Pulls {
     /// Enters a pull; what is answered tells when a newer one has come.
     fn enter(&self, worker: &WorkerId, instance: InstanceId, seq: u64) -> watch::Receiver<u64> {
         let mut pulls = lock(&self.0);
-        match pulls.get_mut(worker).filter(|newest| newest.instance == instance) {
-            Some(newest) => {
-                newest.seq.send_if_modified(|current| {
-                    let newer = seq > *current;
-                    *current = seq.max(*current);
-                    newer
-                });
-                newest.seq.subscribe()
-            }
-            None => {
-                let newest = Newest { instance, seq: watch::Sender::new(seq) };
-                let receiver = newest.seq.subscribe();
-                // The channel of an older instance closes, which ends its pull.
-                pulls.insert(worker.clone(), newest);
-                receiver
-            }
+        if let Some(newest) = pulls.get(worker).filter(|newest| newest.instance == instance) {
+            newest.seq.send_if_modified(|current| {
+                let newer = seq > *current;
+                *current = seq.max(*current);
+                newer
+            });
+            return newest.seq.subscribe();
         }
+        let newest = Newest { instance, seq: watch::Sender::new(seq) };
+        let receiver = newest.seq.subscribe();
+        // The channel of an older instance closes, which ends its pull.
+        pulls.insert(worker.clone(), newest);
+        receiver
     }
 }
 

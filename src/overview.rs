@@ -24,6 +24,8 @@ impl App {
         let with_opencode = there.iter().filter(|worker| worker.capabilities.iter().any(|c| c == OPENCODE)).count();
         let message = match (there.len(), with_opencode) {
             (0, _) => "no worker is there; start one with muster-worker".to_owned(),
+            (1, 0) => "1 worker is there, without OpenCode".to_owned(),
+            (1, _) => "1 worker is there, with OpenCode".to_owned(),
             (n, 0) => format!("{n} workers are there, none with OpenCode"),
             (n, with) => format!("{n} workers are there, {with} with OpenCode"),
         };

@@ -108,40 +108,40 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lif
     .await?;
     let app = App::new(config, store, clock, ids, life);
     if let Err(error) = begin(&app).await {
-        app.store().close().await;
+        app.store.close().await;
         return Err(error);
     }
     if let Err(error) = background::start(&app).await {
-        app.store().close().await;
+        app.store.close().await;
         return Err(error.into());
     }
     let addresses = listeners.iter().map(Listener::address).collect();
     let router = router(app.clone());
     for listener in listeners {
-        app.life().spawn("listener", listener.serve(app.life().clone(), router.clone()));
+        app.life.spawn("listener", listener.serve(app.life.clone(), router.clone()));
     }
-    app.life().spawn("database watch", watch_store(app.clone()));
-    app.life().spawn("metrics upkeep", keep_metrics(app.life().clone()));
+    app.life.spawn("database watch", watch_store(app.clone()));
+    app.life.spawn("metrics upkeep", keep_metrics(app.life.clone()));
     Ok(Server { app, addresses, data_dir })
 }
 
 /// The last checks, and the first event.
 async fn begin(app: &App) -> Result<(), ServeError> {
-    let now = app.clock().now();
-    let tokens = app.store().count_usable_tokens(now).await?;
-    if app.config().insecure {
+    let now = app.clock.now();
+    let tokens = app.store.count_usable_tokens(now).await?;
+    if app.config.insecure {
         tracing::warn!("--insecure: whoever reaches this server can run commands on every worker");
-    } else if let (0, Some(address)) = (tokens, app.config().listen.beyond_loopback().next()) {
+    } else if let (0, Some(address)) = (tokens, app.config.listen.beyond_loopback().next()) {
         return Err(ServeError::NoToken { address });
-    } else if tokens == 0 && app.config().public_url.is_some() {
+    } else if tokens == 0 && app.config.public_url.is_some() {
         tracing::warn!(
             "`public_url` is set and there is no token: every request will be refused until one is made (start without it for that)"
         );
     }
-    let identity = app.store().identity();
-    let data = json!({"name": identity.name, "version": env!("CARGO_PKG_VERSION"), "database": app.store().dialect().as_str()});
+    let identity = app.store.identity();
+    let data = json!({"name": identity.name, "version": env!("CARGO_PKG_VERSION"), "database": app.store.dialect().as_str()});
     let event = NewEvent { kind: kind::SERVER_STARTED, subject: format!("servers/{}", identity.server_id), at: now, data };
-    app.store().write(RecordEvent(event)).await?;
+    app.store.write(RecordEvent(event)).await?;
     Ok(())
 }
 
@@ -163,8 +163,8 @@ impl Server {
     /// # Errors
     /// If it stopped because something broke.
     pub async fn finished(self) -> Result<(), ServeError> {
-        let outcome = self.app.life().finished(self.app.config().limits.shutdown_grace).await;
-        self.app.store().close().await;
+        let outcome = self.app.life.finished(self.app.config.limits.shutdown_grace).await;
+        self.app.store.close().await;
         drop(self.data_dir);
         outcome.map_err(ServeError::Failed)
     }
@@ -173,8 +173,8 @@ impl Server {
 /// A store that cannot go on ends the process: a restart recovers.
 async fn watch_store(app: App) {
     tokio::select! {
-        reason = app.store().failed() => app.life().fail(format!("the database failed: {reason}")),
-        () = app.life().stopping() => {}
+        reason = app.store.failed() => app.life.fail(format!("the database failed: {reason}")),
+        () = app.life.stopping() => {}
     }
 }
 

@@ -127,10 +127,24 @@ impl App {
                 Ok(CancelAnswer { success: true, message: message.to_owned(), confirmed, task: *task })
             }
             CancelOutcome::Asked(task) => {
-                let message = "its worker has been asked to stop it".to_owned();
+                let message = if task.disconnected {
+                    self.wait_one_lease(&task);
+                    "its worker is away; it is waited for one lease, then the task is canceled without its word"
+                } else {
+                    "its worker has been asked to stop it"
+                };
+                let message = message.to_owned();
                 Ok(CancelAnswer { success: true, message, confirmed: false, task: *task })
             }
             CancelOutcome::Terminal(task) => Err(ended(&task)),
+        }
+    }
+
+    /// A lost worker is waited for one lease only, once a cancel has been asked for.
+    fn wait_one_lease(&self, task: &Task) {
+        if let Some(holder) = &task.worker_id {
+            let deadline = self.clock.uptime() + self.config.leases.lease;
+            lock(&self.leases).shorten(task.id, task.attempt, holder, deadline);
         }
     }
 
@@ -178,7 +192,8 @@ impl App {
     ///
     /// # Errors
     /// 404; 409 `stale_attempt`, `held`, `terminal`, `gap`; 422 for an unknown status.
-    pub async fn report(&self, id: TaskId, report: ReportStatus) -> Result<Task, ApiError> {
+    pub async fn report(&self, id: TaskId, mut report: ReportStatus) -> Result<Task, ApiError> {
+        without_nul(&mut report);
         if let ReportedStatus::Other(word) = &report.status {
             let message = format!("`{}` is none of {}", crate::error::shown(word), ReportedStatus::WORDS.join(", "));
             return Err(ApiError::invalid("status", message));
@@ -289,6 +304,15 @@ fn check(wanted: &Wanted, now: Timestamp) -> Result<(), ApiError> {
         wrong("resume_session_id", "must be an OpenCode session id, such as ses_..");
     }
     if fields.is_empty() { Ok(()) } else { Err(ApiError::Invalid { fields }) }
+}
+
+/// PostgreSQL's TEXT refuses NUL, and a worker cannot help what a model or a tool wrote: the entries keep it, the summary shows U+FFFD.
+fn without_nul(report: &mut ReportStatus) {
+    let patches = report.changes.iter_mut().flat_map(|change| [Some(&mut change.path), change.patch.as_mut()]);
+    let texts = [report.result.as_mut(), report.error.as_mut(), report.error_code.as_mut(), report.hash.as_mut()];
+    for text in texts.into_iter().chain(patches).flatten().filter(|text| text.contains('\0')) {
+        *text = text.replace('\0', "\u{fffd}");
+    }
 }
 
 /// The key with the hash of the canonical body: fields in one order, absent ones left out.

@@ -23,7 +23,7 @@ struct Refused {
     description = "Params: `{\"message\":{\"parts\":[{\"type\":\"text\",\"content\":\"Hello\"}]}}`. Errors come with HTTP 200, as JSON-RPC wants.",
     request_body(content = Object, content_type = "application/json"),
     responses((status = 200, description = "A JSON-RPC answer with `result` or `error`", body = Object)))]
-pub async fn handle(State(app): State<App>, who: Principal, RawBody(body): RawBody) -> Json<RpcResponse> {
+pub(crate) async fn handle(State(app): State<App>, who: Principal, RawBody(body): RawBody) -> Json<RpcResponse> {
     let (id, outcome) = match read(&body) {
         Ok(request) => (request.id.clone(), call(&app, &who, request).await),
         Err((id, refused)) => (id, Err(refused)),
@@ -72,7 +72,7 @@ async fn call(app: &App, who: &Principal, request: RpcRequest) -> Result<Value, 
 async fn send_message(app: &App, who: &Principal, params: Value) -> Result<Value, Refused> {
     let params: SendMessage = serde_path_to_error::deserialize(params)
         .map_err(|e| refuse(rpc_code::INVALID_PARAMS, format!("params.{}: {}", e.path(), e.inner())))?;
-    let reply = app.answer_message(who, incoming(params)?).await.map_err(refused)?;
+    let reply = app.answer_message(who, incoming(params)?).await.map_err(|error| refused(&error))?;
     Ok(outgoing(&reply))
 }
 
@@ -126,9 +126,9 @@ fn outgoing(reply: &Reply) -> Value {
 }
 
 /// What the rest of the server refuses, in JSON-RPC's numbers.
-fn refused(error: ApiError) -> Refused {
+fn refused(error: &ApiError) -> Refused {
     let body = error.body();
-    let code = match &error {
+    let code = match error {
         ApiError::BadRequest(_) | ApiError::Invalid { .. } | ApiError::NotFound { .. } | ApiError::Conflict { .. } => {
             rpc_code::INVALID_PARAMS
         }
@@ -146,7 +146,7 @@ mod tests {
     use muster_protocol::a2a::rpc_code;
 
     fn code_of(body: &str) -> i64 {
-        read(body.as_bytes()).map(|_| 0).unwrap_or_else(|(_, refused)| refused.code)
+        read(body.as_bytes()).map_or_else(|(_, refused)| refused.code, |_| 0)
     }
 
     #[test]

@@ -37,10 +37,14 @@ pub struct CodebaseCreated {
 #[utoipa::path(post, path = "/v1/opencode/codebases", tag = "codebases", summary = "Register a codebase",
     description = "With worker_id it is that worker's, which may register itself later. Without, a task asks a worker that has the path.",
     request_body = CreateCodebase, responses((status = 200, body = CodebaseCreated), (status = 422, body = ErrorBody)))]
-pub async fn create(State(app): State<App>, who: Principal, Json(body): Json<CreateCodebase>) -> Result<Answer<CodebaseCreated>, ApiError> {
+pub(crate) async fn create(
+    State(app): State<App>,
+    who: Principal,
+    Json(body): Json<CreateCodebase>,
+) -> Result<Answer<CodebaseCreated>, ApiError> {
     check(&body)?;
     let Some(worker) = body.worker_id.clone() else {
-        let task = app.submit(&who, search_for(body), None).await?;
+        let task = app.submit(&who, search_for(&body), None).await?;
         return Ok(Answer(CodebaseCreated { success: true, codebase: None, pending: true, task_id: Some(task.id) }));
     };
     who.act_for(&worker)?;
@@ -79,7 +83,7 @@ fn check(body: &CreateCodebase) -> Result<(), ApiError> {
 }
 
 /// The task that only a worker which has the path completes.
-fn search_for(body: CreateCodebase) -> SubmitTask {
+fn search_for(body: &CreateCodebase) -> SubmitTask {
     let metadata = Map::from_iter([
         ("name".to_owned(), json!(body.name)),
         ("path".to_owned(), json!(body.path)),
@@ -109,7 +113,11 @@ pub struct CodebaseQuery {
 /// `GET /v1/opencode/codebases`
 #[utoipa::path(get, path = "/v1/opencode/codebases", tag = "codebases", summary = "List codebases",
     params(CodebaseQuery), responses((status = 200, body = Vec<Codebase>)))]
-pub async fn list(State(app): State<App>, _who: Principal, Query(query): Query<CodebaseQuery>) -> Result<Answer<Vec<Codebase>>, ApiError> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    _who: Principal,
+    Query(query): Query<CodebaseQuery>,
+) -> Result<Answer<Vec<Codebase>>, ApiError> {
     let filter = CodebaseFilter { worker: query.worker_id, path: query.path, name: None, text: query.q };
     Ok(Answer(app.codebases(&filter).await?))
 }
@@ -117,14 +125,14 @@ pub async fn list(State(app): State<App>, _who: Principal, Query(query): Query<C
 /// `GET /v1/opencode/codebases/list`, the same under its other name.
 #[utoipa::path(get, path = "/v1/opencode/codebases/list", tag = "codebases", summary = "List codebases (earlier path)",
     params(CodebaseQuery), responses((status = 200, body = Vec<Codebase>)))]
-pub async fn list_again(state: State<App>, who: Principal, query: Query<CodebaseQuery>) -> Result<Answer<Vec<Codebase>>, ApiError> {
+pub(crate) async fn list_again(state: State<App>, who: Principal, query: Query<CodebaseQuery>) -> Result<Answer<Vec<Codebase>>, ApiError> {
     list(state, who, query).await
 }
 
 /// `GET /v1/opencode/codebases/{id}`
 #[utoipa::path(get, path = "/v1/opencode/codebases/{id}", tag = "codebases", summary = "Get a codebase",
     params(("id" = String, Path)), responses((status = 200, body = Codebase), (status = 404, body = ErrorBody)))]
-pub async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<CodebaseId>) -> Result<Answer<Codebase>, ApiError> {
+pub(crate) async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<CodebaseId>) -> Result<Answer<Codebase>, ApiError> {
     app.codebase(&id).await.map(Answer)
 }
 
@@ -133,7 +141,7 @@ pub async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<Cod
     description = "Its directory stays. A worker that is configured with it registers it again.",
     params(("id" = String, Path)),
     responses((status = 200, body = Done), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn delete(State(app): State<App>, _who: Principal, PathId(id): PathId<CodebaseId>) -> Result<Answer<Done>, ApiError> {
+pub(crate) async fn delete(State(app): State<App>, _who: Principal, PathId(id): PathId<CodebaseId>) -> Result<Answer<Done>, ApiError> {
     match app.store.write(RemoveCodebase { id: id.clone(), now: app.now() }).await? {
         RemoveOutcome::Removed => Ok(Answer(Done { success: true, message: "removed; its directory is untouched".to_owned() })),
         RemoveOutcome::NotFound => Err(ApiError::not_found("codebase", &id)),
@@ -177,16 +185,16 @@ pub struct Triggered {
 #[utoipa::path(post, path = "/v1/opencode/codebases/{id}/trigger", tag = "codebases", summary = "Run a prompt in a codebase",
     params(("id" = String, Path)), request_body = Trigger,
     responses((status = 200, body = Triggered), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn trigger(
+pub(crate) async fn trigger(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
     Json(body): Json<Trigger>,
 ) -> Result<Answer<Triggered>, ApiError> {
     app.codebase(&id).await?;
-    let files: String = body.files.iter().map(|file| format!("\n@{file}")).collect();
+    let lines: Vec<_> = std::iter::once(body.prompt).chain(body.files.iter().map(|file| format!("@{file}"))).collect();
     let wanted = SubmitTask {
-        prompt: format!("{}{files}", body.prompt),
+        prompt: lines.join("\n"),
         target: Some(Target { codebase: Some(id.0.clone()), ..Target::default() }),
         model: body.model.filter(|model| !model.is_empty()),
         mode: body.agent.filter(|agent| !agent.is_empty()),

@@ -45,7 +45,7 @@ pub struct EventQuery {
     description = "A page of CloudEvents, oldest first; with `Accept: text/event-stream` a stream that goes on, whose ids are `sequence` numbers.",
     params(EventQuery, ("Last-Event-ID" = Option<u64>, Header, description = "Only what comes after it")),
     responses((status = 200, body = Vec<Event>), (status = 422, body = ErrorBody)))]
-pub async fn list(
+pub(crate) async fn list(
     State(app): State<App>,
     _who: Principal,
     headers: HeaderMap,

@@ -35,10 +35,10 @@ pub(crate) async fn health() -> Answer<Health> {
 /// Whether the server can work: it is not stopping, and a write reaches the disk.
 #[utoipa::path(get, path = "/readyz", tag = "operations", responses((status = 200, body = Health)))]
 pub(crate) async fn readyz(State(app): State<App>) -> Result<Answer<Health>, ApiError> {
-    if app.life().soft().is_cancelled() {
+    if app.life.soft().is_cancelled() {
         return Err(ApiError::StorageUnavailable("the server is stopping".to_owned()));
     }
-    app.store().write(Probe(app.clock().now())).await?;
+    app.store.write(Probe(app.clock.now())).await?;
     Ok(OK)
 }
 

@@ -65,7 +65,7 @@ fn shown(bytes: &Bytes) -> String {
     }
     // As it came, unless there is something to replace.
     let mut json = serde_json::from_slice::<Value>(bytes).ok();
-    let text = match json.take_if(replace_secrets) {
+    let text = match json.take_if(|json| replace_secrets(json) > 0) {
         Some(replaced) => replaced.to_string(),
         None => String::from_utf8_lossy(bytes).into_owned(),
     };
@@ -86,19 +86,21 @@ fn shown_query(query: &str) -> String {
     without_tokens(&pairs.collect::<Vec<_>>().join("&"))
 }
 
-/// Replaces what stands under a name that secrets have. Answers whether there was such a name.
-fn replace_secrets(value: &mut Value) -> bool {
+/// Replaces what stands under a name that secrets have. Answers how often.
+fn replace_secrets(value: &mut Value) -> usize {
     match value {
-        Value::Array(items) => items.iter_mut().fold(false, |any, item| replace_secrets(item) || any),
-        Value::Object(map) => map.iter_mut().fold(false, |any, (name, item)| {
-            if item.is_string() && is_secret(name) {
-                *item = Value::from("***");
-                return true;
-            }
-            replace_secrets(item) || any
-        }),
-        _ => false,
+        Value::Array(items) => items.iter_mut().map(replace_secrets).sum(),
+        Value::Object(map) => map.iter_mut().map(|(name, item)| replace_secret(name, item)).sum(),
+        _ => 0,
     }
+}
+
+fn replace_secret(name: &str, item: &mut Value) -> usize {
+    if item.is_string() && is_secret(name) {
+        *item = Value::from("***");
+        return 1;
+    }
+    replace_secrets(item)
 }
 
 /// Whether secrets have such a name: `apiKey`, `api_key`, `X-Auth-Token`, `password`, ..
@@ -118,9 +120,9 @@ mod tests {
 
     #[test]
     fn secrets_are_replaced_at_any_depth() {
-        let body = json!({"params": [{"apiKey": "k1", "x-api-key": "k2"}], "password": "p", "clientSecret": "s", "tokens": {"input": 5}});
+        let body = json!({"params": [{"apiKey": "k1"}, {"x-api-key": "k2"}], "password": "p", "clientSecret": "s", "tokens": {"input": 5}});
         let expected =
-            json!({"params": [{"apiKey": "***", "x-api-key": "***"}], "password": "***", "clientSecret": "***", "tokens": {"input": 5}});
+            json!({"params": [{"apiKey": "***"}, {"x-api-key": "***"}], "password": "***", "clientSecret": "***", "tokens": {"input": 5}});
         assert_eq!(logged(&body), expected.to_string());
     }
 

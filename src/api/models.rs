@@ -29,7 +29,7 @@ pub struct ModelQuery {
 #[utoipa::path(get, path = "/v1/opencode/models", tag = "models", summary = "List models",
     description = "One row a model, with the names of the workers that have it.",
     params(ModelQuery), responses((status = 200, body = ModelList)))]
-pub async fn list(State(app): State<App>, _who: Principal, Query(query): Query<ModelQuery>) -> Result<Json<ModelList>, ApiError> {
+pub(crate) async fn list(State(app): State<App>, _who: Principal, Query(query): Query<ModelQuery>) -> Result<Json<ModelList>, ApiError> {
     let workers = app.workers(None).await?;
     Ok(Json(offers(&workers, &query)))
 }

@@ -10,6 +10,6 @@ use muster_protocol::status::ServerStatus;
 /// `GET /v1/opencode/status`
 #[utoipa::path(get, path = "/v1/opencode/status", tag = "operations", summary = "The server at a glance",
     responses((status = 200, body = ServerStatus)))]
-pub async fn get(State(app): State<App>, _who: Principal) -> Result<Json<ServerStatus>, ApiError> {
+pub(crate) async fn get(State(app): State<App>, _who: Principal) -> Result<Json<ServerStatus>, ApiError> {
     app.status().await.map(Json)
 }

@@ -30,7 +30,12 @@ const CHUNK: u32 = 256;
     params(("id" = TaskId, Path), ("after" = Option<u64>, Query, description = "Only entries after this task_seq"),
         ("Last-Event-ID" = Option<u64>, Header, description = "The same, as browsers send it")),
     responses((status = 200, body = StreamEntry, content_type = "text/event-stream"), (status = 404, body = ErrorBody)))]
-pub async fn follow(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>, After(after): After) -> Result<Response, ApiError> {
+pub(crate) async fn follow(
+    State(app): State<App>,
+    who: Principal,
+    PathId(id): PathId<TaskId>,
+    After(after): After,
+) -> Result<Response, ApiError> {
     app.task_for(&who, id).await?;
     let entries = follow_entries(app.clone(), id, after.unwrap_or(0));
     let events = entries.map(|step| match step {
@@ -45,7 +50,7 @@ pub async fn follow(State(app): State<App>, who: Principal, PathId(id): PathId<T
     description = "Server-sent events `output`, then `done`, as earlier clients read them.",
     params(("id" = TaskId, Path), ("Last-Event-ID" = Option<u64>, Header, description = "Only what comes after it")),
     responses((status = 200, body = OutputItem, content_type = "text/event-stream"), (status = 404, body = ErrorBody)))]
-pub async fn follow_output(
+pub(crate) async fn follow_output(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
@@ -78,7 +83,7 @@ pub struct Since {
 /// `GET /v1/opencode/tasks/{id}/output`
 #[utoipa::path(get, path = "/v1/opencode/tasks/{id}/output", tag = "tasks", summary = "Get a task's output",
     params(("id" = TaskId, Path), Since), responses((status = 200, body = TaskOutput), (status = 404, body = ErrorBody)))]
-pub async fn output(
+pub(crate) async fn output(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
@@ -192,7 +197,7 @@ fn tool_line(call: &ToolCall) -> Option<String> {
     description = "Server-sent events `status`: a task of the codebase with its new status; the id is the place in the event log.",
     params(("id" = String, Path), ("Last-Event-ID" = Option<u64>, Header, description = "Only what comes after it")),
     responses((status = 200, content_type = "text/event-stream"), (status = 404, body = ErrorBody)))]
-pub async fn follow_codebase(
+pub(crate) async fn follow_codebase(
     State(app): State<App>,
     _who: Principal,
     PathId(id): PathId<muster_protocol::ids::CodebaseId>,

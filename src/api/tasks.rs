@@ -20,6 +20,7 @@ use muster_protocol::task::{
     CancelAnswer, CreateCodebaseTask, Explanation, PostOutput, ReportStatus, StatusReported, SubmitTask, Target, Task, TaskCreated,
     TaskStatus,
 };
+use muster_protocol::token::Scope;
 use muster_protocol::worker::Done;
 use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
@@ -29,7 +30,7 @@ use utoipa::{IntoParams, ToSchema};
     params(("Idempotency-Key" = Option<String>, Header, description = "Within 24 hours the same key with the same body answers the same task")),
     request_body = SubmitTask,
     responses((status = 200, body = Task), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn submit(
+pub(crate) async fn submit(
     State(app): State<App>,
     who: Principal,
     headers: HeaderMap,
@@ -43,7 +44,7 @@ pub async fn submit(
 #[utoipa::path(post, path = "/v1/opencode/codebases/{id}/tasks", tag = "tasks", summary = "Submit a task for a codebase",
     params(("id" = String, Path)), request_body = CreateCodebaseTask,
     responses((status = 200, body = TaskCreated), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn submit_for_codebase(
+pub(crate) async fn submit_for_codebase(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
@@ -90,8 +91,10 @@ pub struct ListQuery {
     worker_id: Option<WorkerId>,
     /// Only of this conversation.
     context_id: Option<ContextId>,
-    /// Only with this in title or prompt.
+    /// Only with this in id, title or prompt.
     q: Option<String>,
+    /// `priority` (the order in which workers get them; default) or `newest`.
+    order: Option<String>,
     /// At most so many; 500 if absent.
     limit: Option<u32>,
     /// As the page before answered in `X-Next-Cursor`.
@@ -103,7 +106,7 @@ pub struct ListQuery {
     description = "Highest priority first, oldest first. A plain worker that asks with `status=pending&worker_id=` its own id is given at most one \
         task, which is reserved for it.",
     params(ListQuery), responses((status = 200, body = Vec<Task>), (status = 400, body = ErrorBody)))]
-pub async fn list(
+pub(crate) async fn list(
     State(app): State<App>,
     who: Principal,
     RawQuery(raw): RawQuery,
@@ -124,14 +127,23 @@ pub async fn list(
         states: query.status.map(|word| states(&word)).transpose()?.unwrap_or_default(),
         codebase: query.codebase_id,
         worker: query.worker_id,
-        owner: (!who.sees_everything() && who.scope != muster_protocol::token::Scope::Worker).then(|| who.id.clone()),
+        owner: (!who.sees_everything() && who.scope != Scope::Worker).then(|| who.id.clone()),
         context: query.context_id,
         text: query.q,
+        newest_first: newest_first(query.order.as_deref())?,
         after: page.after,
         limit: page.limit + 1,
     };
     let tasks = app.store.tasks(&filter).await?.into_iter().map(|record| record.task).collect();
     Ok(paged(tasks, &page, &raw.unwrap_or_default(), |task: &Task| (i64::from(task.priority), task.id)))
+}
+
+fn newest_first(order: Option<&str>) -> Result<bool, ApiError> {
+    match order {
+        None | Some("priority") => Ok(false),
+        Some("newest") => Ok(true),
+        Some(other) => Err(ApiError::invalid("order", format!("`{}` is none of priority, newest", crate::error::shown(other)))),
+    }
 }
 
 fn states(word: &str) -> Result<Vec<muster_protocol::task::TaskState>, ApiError> {
@@ -146,7 +158,7 @@ fn states(word: &str) -> Result<Vec<muster_protocol::task::TaskState>, ApiError>
 /// `GET /v1/opencode/codebases/{id}/tasks`
 #[utoipa::path(get, path = "/v1/opencode/codebases/{id}/tasks", tag = "tasks", summary = "List the tasks of a codebase",
     params(("id" = String, Path), ListQuery), responses((status = 200, body = Vec<Task>), (status = 404, body = ErrorBody)))]
-pub async fn list_of_codebase(
+pub(crate) async fn list_of_codebase(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<CodebaseId>,
@@ -160,7 +172,7 @@ pub async fn list_of_codebase(
 /// `GET /v1/opencode/tasks/{id}`
 #[utoipa::path(get, path = "/v1/opencode/tasks/{id}", tag = "tasks", summary = "Get a task",
     params(("id" = TaskId, Path)), responses((status = 200, body = Task), (status = 404, body = ErrorBody)))]
-pub async fn get(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
+pub(crate) async fn get(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
     Ok(Answer(app.task_for(&who, id).await?.task))
 }
 
@@ -168,47 +180,31 @@ pub async fn get(State(app): State<App>, who: Principal, PathId(id): PathId<Task
 #[utoipa::path(put, path = "/v1/opencode/tasks/{id}/status", tag = "tasks", summary = "Report an attempt (workers)",
     params(("id" = TaskId, Path)), request_body = ReportStatus,
     responses((status = 200, body = StatusReported), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn report(
+pub(crate) async fn report(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
     JsonKeepNul(mut body): JsonKeepNul<ReportStatus>,
 ) -> Result<Answer<StatusReported>, ApiError> {
-    check_worker(&body.worker_id)?;
-    who.act_for(&body.worker_id)?;
-    // Earlier workers say nothing in many ways.
+    // Earlier workers say nothing in several ways.
     body.session_id.take_if(|id| id.as_str().is_empty());
-    check_session(body.session_id.as_ref())?;
-    for said in [&mut body.result, &mut body.error, &mut body.error_code].into_iter().flatten() {
-        // A column of text cannot hold it, and a run that has ended must not fail to say so.
-        *said = said.replace('\0', "\u{fffd}");
-    }
+    check_ids(&body.worker_id, body.session_id.as_ref())?;
+    who.act_for(&body.worker_id)?;
     let task = app.report(id, body).await?;
     Ok(Answer(StatusReported { success: true, task }))
-}
-
-fn check_worker(id: &WorkerId) -> Result<(), ApiError> {
-    if is_acceptable_id(id.as_str()) { Ok(()) } else { Err(ApiError::invalid("worker_id", "is no id of a worker")) }
-}
-
-fn check_session(id: Option<&SessionId>) -> Result<(), ApiError> {
-    if id.is_some_and(|id| !is_acceptable_id(id.as_str())) {
-        return Err(ApiError::invalid("session_id", "must be an OpenCode session id, such as ses_.."));
-    }
-    Ok(())
 }
 
 /// `POST /v1/opencode/tasks/{id}/stream`
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/stream", tag = "tasks", summary = "Append entries to a task's stream (workers)",
     params(("id" = TaskId, Path)), request_body = stream::AppendEntries,
     responses((status = 200, body = Appended), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn append(
+pub(crate) async fn append(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
     JsonKeepNul(body): JsonKeepNul<stream::AppendEntries>,
 ) -> Result<Answer<Appended>, ApiError> {
-    check_worker(&body.worker_id)?;
+    check_ids(&body.worker_id, None)?;
     who.act_for(&body.worker_id)?;
     check_order(&body)?;
     let write = AppendEntries {
@@ -220,6 +216,18 @@ pub async fn append(
         now: app.now(),
     };
     app.append(&who, write).await.map(|next_seq| Answer(Appended { next_seq }))
+}
+
+/// Ids in bodies whose texts may hold anything.
+fn check_ids(worker: &WorkerId, session: Option<&SessionId>) -> Result<(), ApiError> {
+    let wrong = |field: &str| ApiError::invalid(field, "must be 1 to 128 printable ASCII characters without space or slash");
+    if !is_acceptable_id(worker.as_str()) {
+        return Err(wrong("worker_id"));
+    }
+    if session.is_some_and(|session| !is_acceptable_id(session.as_str())) {
+        return Err(wrong("session_id"));
+    }
+    Ok(())
 }
 
 fn check_order(body: &stream::AppendEntries) -> Result<(), ApiError> {
@@ -243,13 +251,13 @@ fn check_order(body: &stream::AppendEntries) -> Result<(), ApiError> {
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/output", tag = "tasks", summary = "Report a line of output (plain workers)",
     params(("id" = TaskId, Path)), request_body = PostOutput,
     responses((status = 200, body = Done), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn post_output(
+pub(crate) async fn post_output(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
     JsonKeepNul(body): JsonKeepNul<PostOutput>,
 ) -> Result<Answer<Done>, ApiError> {
-    check_worker(&body.worker_id)?;
+    check_ids(&body.worker_id, None)?;
     who.act_for(&body.worker_id)?;
     let entry = Entry::new(0, body.timestamp.unwrap_or_else(|| app.now()), EntryKind::Output, &OutputLine { line: body.output });
     let write = AppendEntries { task: id, worker: body.worker_id, attempt: None, first_seq: None, entries: vec![entry], now: app.now() };
@@ -261,14 +269,14 @@ pub async fn post_output(
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/cancel", tag = "tasks", summary = "Cancel a task",
     params(("id" = TaskId, Path)),
     responses((status = 200, body = CancelAnswer), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn cancel(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<CancelAnswer>, ApiError> {
+pub(crate) async fn cancel(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<CancelAnswer>, ApiError> {
     app.cancel(&who, id).await.map(Answer)
 }
 
 /// `GET /v1/opencode/tasks/{id}/explain`
 #[utoipa::path(get, path = "/v1/opencode/tasks/{id}/explain", tag = "tasks", summary = "Explain why a task waits",
     params(("id" = TaskId, Path)), responses((status = 200, body = Explanation), (status = 404, body = ErrorBody)))]
-pub async fn explain(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Explanation>, ApiError> {
+pub(crate) async fn explain(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Explanation>, ApiError> {
     app.explain(&who, id).await.map(Answer)
 }
 
@@ -276,7 +284,7 @@ pub async fn explain(State(app): State<App>, who: Principal, PathId(id): PathId<
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/retry", tag = "tasks", summary = "Repeat a task that has ended",
     params(("id" = TaskId, Path)),
     responses((status = 200, body = Task), (status = 404, body = ErrorBody), (status = 409, body = ErrorBody)))]
-pub async fn retry(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
+pub(crate) async fn retry(State(app): State<App>, who: Principal, PathId(id): PathId<TaskId>) -> Result<Answer<Task>, ApiError> {
     app.retry(&who, id).await.map(Answer)
 }
 
@@ -296,7 +304,7 @@ pub struct NextMessage {
 #[utoipa::path(post, path = "/v1/opencode/tasks/{id}/message", tag = "tasks", summary = "Give a task's conversation its next turn",
     params(("id" = TaskId, Path)), request_body = NextMessage,
     responses((status = 200, body = Task), (status = 404, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn message(
+pub(crate) async fn message(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,

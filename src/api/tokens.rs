@@ -20,11 +20,11 @@ const LONGEST_TTL: u64 = 100 * 365 * 24 * 3600;
 #[utoipa::path(post, path = "/v1/tokens", tag = "tokens", request_body = Create, responses((status = 200, body = TokenCreated)))]
 pub(crate) async fn create(State(app): State<App>, Json(body): Json<Create>) -> Result<Answer<TokenCreated>, ApiError> {
     check(&body)?;
-    let now = app.clock().now();
-    let random = app.ids().secret().map_err(ApiError::internal)?;
+    let now = app.clock.now();
+    let random = app.ids.secret().map_err(ApiError::internal)?;
     let secret = Secret::new(body.scope, random);
     let token = Token {
-        id: TokenId(app.ids().uuid(now)),
+        id: TokenId(app.ids.uuid(now)),
         name: body.name.unwrap_or_else(|| body.scope.as_str().to_owned()),
         scope: body.scope,
         worker_id: body.worker_id,
@@ -34,20 +34,20 @@ pub(crate) async fn create(State(app): State<App>, Json(body): Json<Create>) -> 
     };
     let principal = PrincipalId(format!("token:{}", token.id));
     let stored = StoredToken { token: token.clone(), hash: secret.hash().to_hex(), principal, last_used_at: None };
-    app.store().write(CreateToken(stored)).await?;
+    app.store.write(CreateToken(stored)).await?;
     Ok(Answer(TokenCreated { token, secret: secret.expose().to_owned() }))
 }
 
 /// All tokens without their secrets, oldest first.
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens", responses((status = 200, body = Vec<Token>)))]
 pub(crate) async fn list(State(app): State<App>) -> Result<Answer<Vec<Token>>, ApiError> {
-    Ok(Answer(app.store().tokens().await?))
+    Ok(Answer(app.store.tokens().await?))
 }
 
 /// Revokes a token: from now on it is refused.
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens", params(("id" = String, Path)), responses((status = 200, body = Done)))]
 pub(crate) async fn revoke(State(app): State<App>, PathId(id): PathId<TokenId>) -> Result<Answer<Done>, ApiError> {
-    let is_there = app.store().write(RevokeToken { id, now: app.clock().now() }).await?;
+    let is_there = app.store.write(RevokeToken { id, now: app.clock.now() }).await?;
     if !is_there {
         return Err(ApiError::not_found("token", id));
     }

@@ -19,7 +19,11 @@ use utoipa::IntoParams;
     description = "Idempotent by worker_id. A newer instance supersedes the older. A worker without protocol_version only polls.",
     request_body = RegisterWorker,
     responses((status = 200, body = Registered), (status = 409, body = ErrorBody), (status = 422, body = ErrorBody)))]
-pub async fn register(State(app): State<App>, who: Principal, Json(body): Json<RegisterWorker>) -> Result<Answer<Registered>, ApiError> {
+pub(crate) async fn register(
+    State(app): State<App>,
+    who: Principal,
+    Json(body): Json<RegisterWorker>,
+) -> Result<Answer<Registered>, ApiError> {
     who.act_for(&body.worker_id)?;
     let (record, codebases) = app.register_worker(body).await?;
     let worker = app.shown(&record, &app.store.running_by_worker().await?);
@@ -52,7 +56,11 @@ pub struct WorkerQuery {
 /// `GET /v1/opencode/workers`
 #[utoipa::path(get, path = "/v1/opencode/workers", tag = "workers", summary = "List workers",
     params(WorkerQuery), responses((status = 200, body = Vec<Worker>)))]
-pub async fn list(State(app): State<App>, _who: Principal, Query(query): Query<WorkerQuery>) -> Result<Answer<Vec<Worker>>, ApiError> {
+pub(crate) async fn list(
+    State(app): State<App>,
+    _who: Principal,
+    Query(query): Query<WorkerQuery>,
+) -> Result<Answer<Vec<Worker>>, ApiError> {
     let mut workers = app.workers(query.model.as_deref()).await?;
     workers.retain(|worker| query.fits(worker));
     Ok(Answer(workers))
@@ -79,14 +87,14 @@ impl WorkerQuery {
 /// `GET /v1/opencode/workers/{id}`
 #[utoipa::path(get, path = "/v1/opencode/workers/{id}", tag = "workers", summary = "Get a worker",
     params(("id" = String, Path)), responses((status = 200, body = Worker), (status = 404, body = ErrorBody)))]
-pub async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Worker>, ApiError> {
+pub(crate) async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Worker>, ApiError> {
     app.worker(&id).await?.map(Answer).ok_or_else(|| not_found(&id))
 }
 
 /// `POST /v1/opencode/workers/{id}/heartbeat`
 #[utoipa::path(post, path = "/v1/opencode/workers/{id}/heartbeat", tag = "workers", summary = "Say that a plain worker is there",
     params(("id" = String, Path)), responses((status = 200, body = Done), (status = 404, body = ErrorBody)))]
-pub async fn heartbeat(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
+pub(crate) async fn heartbeat(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
     who.act_for(&id)?;
     app.heartbeat(&id).await?;
     Ok(done(""))
@@ -95,7 +103,7 @@ pub async fn heartbeat(State(app): State<App>, who: Principal, PathId(id): PathI
 /// `POST /v1/opencode/workers/{id}/unregister`
 #[utoipa::path(post, path = "/v1/opencode/workers/{id}/unregister", tag = "workers", summary = "Let a worker leave",
     params(("id" = String, Path)), responses((status = 200, body = Done), (status = 404, body = ErrorBody)))]
-pub async fn unregister(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
+pub(crate) async fn unregister(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
     who.act_for(&id)?;
     app.unregister_worker(&id).await?;
     Ok(done("the worker is unregistered; what it still ran counts as lost"))
@@ -106,7 +114,7 @@ pub async fn unregister(State(app): State<App>, who: Principal, PathId(id): Path
     description = "Heartbeat, lease renewal, claim and control channel in one. Answers as soon as there is something to tell.",
     params(("id" = String, Path)), request_body = Pull,
     responses((status = 200, body = Pulled), (status = 409, body = ErrorBody)))]
-pub async fn pull(
+pub(crate) async fn pull(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<WorkerId>,
@@ -123,7 +131,7 @@ pub async fn pull(
 /// `POST /v1/opencode/workers/{id}/drain`
 #[utoipa::path(post, path = "/v1/opencode/workers/{id}/drain", tag = "workers", summary = "Give a worker nothing new",
     params(("id" = String, Path)), request_body = Option<Drain>, responses((status = 200, body = Done), (status = 404, body = ErrorBody)))]
-pub async fn drain(
+pub(crate) async fn drain(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<WorkerId>,
@@ -137,7 +145,7 @@ pub async fn drain(
 /// `POST /v1/opencode/workers/{id}/resume`
 #[utoipa::path(post, path = "/v1/opencode/workers/{id}/resume", tag = "workers", summary = "Give a drained worker tasks again",
     params(("id" = String, Path)), responses((status = 200, body = Done), (status = 404, body = ErrorBody)))]
-pub async fn resume(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
+pub(crate) async fn resume(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
     who.act_for(&id)?;
     app.drain_worker(&id, None).await?;
     Ok(done("the worker takes tasks again"))

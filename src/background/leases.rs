@@ -19,6 +19,7 @@ pub(super) async fn grant_to_all_held(app: &App) -> Result<(), StoreError> {
         let Some(holder) = record.holder else { continue };
         let phase = if record.disconnected_at.is_some() { Phase::Disconnected } else { Phase::Held };
         let lasts = match record.disconnected_at {
+            Some(_) if record.cancel_asked_at.is_some() => app.config.leases.lease,
             Some(since) => {
                 let waited = Duration::from_millis(app.now().since(since));
                 app.config.leases.lost_after.saturating_sub(waited).max(app.config.leases.lease)

@@ -16,7 +16,7 @@ const NEWEST: u64 = 30;
 /// Options of `muster events`.
 #[derive(Debug, Args)]
 pub(crate) struct Events {
-    /// Go on with what happens from now on, until Ctrl-C
+    /// Go on with what happens after these, until Ctrl-C
     #[arg(long, short)]
     follow: bool,
     /// Only those of this type, such as task.completed

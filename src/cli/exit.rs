@@ -114,7 +114,9 @@ impl Failure {
                 ClientError::Unreachable { .. } => {
                     format!("{error}; start one with \"muster serve\" or name another with --server")
                 }
-                ClientError::Refused { status: 401, .. } => format!("{error}; give a token with MUSTER_TOKEN or --token"),
+                ClientError::Refused { status: 401, message, .. } if !message.contains("token") => {
+                    format!("{error}; give a token with MUSTER_TOKEN or --token")
+                }
                 _ => error.to_string(),
             },
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return None,

@@ -51,9 +51,11 @@ const MOST_WORKERS: usize = 3;
 pub(crate) fn brief(explanation: &Explanation) -> String {
     let mut lines = vec![format!("… {}", explanation.summary)];
     lines.extend(explanation.blockers.iter().map(|blocker| format!("  {}", blocker.message)));
-    let blocked = explanation.workers.iter().filter(|worker| !worker.blockers.is_empty());
-    lines.extend(blocked.take(MOST_WORKERS).map(|worker| format!("  {}: {}", worker.name, reasons(&worker.blockers))));
-    let more = explanation.workers.len().saturating_sub(MOST_WORKERS);
+    // The summary may have said it already.
+    let is_news = |worker: &&WorkerVerdict| !worker.blockers.is_empty() && !explanation.summary.contains(&reasons(&worker.blockers));
+    let blocked: Vec<&WorkerVerdict> = explanation.workers.iter().filter(is_news).collect();
+    lines.extend(blocked.iter().take(MOST_WORKERS).map(|worker| format!("  {}: {}", worker.name, reasons(&worker.blockers))));
+    let more = blocked.len().saturating_sub(MOST_WORKERS);
     if more > 0 {
         lines.push(format!("  and {}", counted(more, "other worker")));
     }
@@ -83,6 +85,13 @@ mod tests {
         … No worker can take it now.
           box-0: another task writes in web; it drains
         ");
+    }
+
+    #[test]
+    fn what_the_summary_says_is_not_said_again() {
+        let mut one = explanation(1);
+        one.summary = "worker box-0: another task writes in web; it drains".to_owned();
+        assert_eq!(brief(&one), "… worker box-0: another task writes in web; it drains");
     }
 
     #[test]

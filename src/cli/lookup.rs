@@ -33,7 +33,7 @@ pub(crate) async fn task(session: &Session<'_>, typed: &str) -> Result<TaskId, F
     if !is_part_of_id(typed) {
         return Err(Failure::Usage(format!("`{typed}` is no task id, nor at least {SHORTEST} characters of one; see \"muster tasks\"")));
     }
-    let (listed, is_all) = session.pages::<Listed>("v1/opencode/tasks", &[], MOST_PAGES).await?;
+    let (listed, is_all) = session.pages::<Listed>("v1/opencode/tasks", &[("q", typed)], MOST_PAGES).await?;
     if !is_all {
         return Err(Failure::Usage(format!("there are too many tasks to look for `{typed}`; give the whole id")));
     }

@@ -4,7 +4,7 @@ use muster_protocol::time::Timestamp;
 
 /// How long ago, in the largest unit that fits: `3 min ago`. A time to come reads `in 3 min`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
-    if at > now { format!("in {}", span(at.since(now))) } else { recent(now.since(at)) }
+    if at > now { format!("in {}", span(at.since(now) + 999)) } else { recent(now.since(at)) }
 }
 
 fn recent(ms: u64) -> String {

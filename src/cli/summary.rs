@@ -3,7 +3,7 @@
 use super::render::{cost, count, counted, one_line, shell_word, took};
 use super::style::Style;
 use muster_protocol::stream::FileChange;
-use muster_protocol::task::{Task, TaskState};
+use muster_protocol::task::{Task, TaskState, Usage};
 
 /// What is wrong with how it ended; nothing if nothing is.
 pub(crate) fn trouble(task: &Task) -> Vec<(Style, String)> {
@@ -25,7 +25,7 @@ pub(crate) fn trouble(task: &Task) -> Vec<(Style, String)> {
 pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(Style, String)> {
     let mut facts = vec![format!("{} {}", task.state, task.id)];
     facts.extend(worker.map(|worker| format!("on {worker}")));
-    if let Some(usage) = task.usage {
+    if let Some(usage) = task.usage.filter(|usage| *usage != Usage::default()) {
         facts.push(format!(
             "{} tokens in, {} out",
             count(usage.input + usage.cache_read + usage.cache_write),

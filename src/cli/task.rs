@@ -10,7 +10,7 @@ use super::signal::Interrupts;
 use super::style::Style;
 use super::summary::changes;
 use clap::Args;
-use muster_protocol::task::{OnLost, Target, Task};
+use muster_protocol::task::{OnLost, PENDING_CODEBASE, Target, Task};
 use muster_protocol::time::Timestamp;
 
 /// Options of `muster task`.
@@ -66,7 +66,7 @@ fn facts(task: &Task, now: Timestamp) -> Vec<(&'static str, String)> {
     }
     facts.extend(target(&task.target).map(|target| ("target", target)));
     facts.extend(task.worker_id.as_ref().map(|worker| ("worker", worker.to_string())));
-    facts.push(("codebase", task.codebase_id.to_string()));
+    facts.extend((task.codebase_id.as_str() != PENDING_CODEBASE).then(|| ("codebase", task.codebase_id.to_string())));
     facts.push(("mode", task.mode.clone()));
     facts.extend(task.model.clone().map(|model| ("model", model)));
     let labels = task.labels.iter().map(|(key, value)| format!("{key}={value}"));

@@ -3,7 +3,7 @@
 use super::console::Console;
 use super::exit::{Exit, Failure};
 use super::lookup::{self, short};
-use super::render::{ago, counted, took};
+use super::render::{ago, took};
 use super::session::{Session, now};
 use super::style::Style;
 use super::table::{Table, dim, plain, state};
@@ -12,11 +12,7 @@ use muster_protocol::ids::{CodebaseId, WorkerId};
 use muster_protocol::task::{PENDING_CODEBASE, Task};
 use muster_protocol::time::Timestamp;
 use serde_json::value::RawValue;
-use std::cmp::Reverse;
 use std::collections::HashMap;
-
-/// How many pages of 500 are looked at for the newest tasks.
-const MOST_PAGES: usize = 10;
 
 /// Options of `muster tasks`.
 #[derive(Debug, Args)]
@@ -34,7 +30,7 @@ pub(crate) struct Tasks {
     /// Only those of this conversation
     #[arg(long, value_name = "CONTEXT")]
     context: Option<String>,
-    /// Only those that have this in their title or prompt
+    /// Only those that have this in their id, title or prompt
     #[arg(value_name = "TEXT")]
     text: Option<String>,
     /// At most so many
@@ -57,19 +53,16 @@ pub(crate) async fn run(args: &Tasks, session: &mut Session<'_>) -> Result<Exit,
         return print_json(session, query, args.limit, is_wanted).await;
     }
     let names = names(session).await;
-    let (mut tasks, is_all) = session.pages::<Task>("v1/opencode/tasks", &query, MOST_PAGES).await?;
+    let limit = args.limit.to_string();
+    let page = session.client.get_text("v1/opencode/tasks", &[&query[..], &[("order", "newest"), ("limit", &limit)]].concat()).await?;
+    let mut tasks: Vec<Task> = session.client.read(&page.text)?;
     tasks.retain(is_wanted);
-    // The server's order is the one in which they are given to workers. An id begins with the time it was made.
-    tasks.sort_by_key(|task| Reverse(task.id));
-    tasks.dedup_by_key(|task| task.id);
-    let total = tasks.len();
-    tasks.truncate(usize::try_from(args.limit).unwrap_or(usize::MAX));
     let text = render(&tasks, &names, session.console, now());
     session.console.line(&text)?;
-    if !is_all {
-        session.console.note(Style::Dim, "There are more tasks than were looked at; narrow them with --status, --codebase or --worker.");
-    } else if total > tasks.len() {
-        session.console.note(Style::Dim, &format!("The newest {} of {}; show more with --limit.", tasks.len(), counted(total, "task")));
+    if page.next.is_some() {
+        session
+            .console
+            .note(Style::Dim, "There are older ones; show more with --limit, or narrow them with --status, --codebase or --worker.");
     }
     Ok(Exit::Done)
 }

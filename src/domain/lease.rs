@@ -63,6 +63,13 @@ impl Leases {
         }
     }
 
+    /// Brings a deadline nearer.
+    pub fn shorten(&mut self, task: TaskId, attempt: u64, holder: &WorkerId, deadline: Duration) {
+        if let Some(lease) = self.leases.get_mut(&(task, attempt)).filter(|lease| lease.holder == *holder) {
+            lease.deadline = lease.deadline.min(deadline);
+        }
+    }
+
     /// Ends a lease: the attempt ended.
     pub fn end(&mut self, task: TaskId, attempt: u64) {
         self.leases.remove(&(task, attempt));

@@ -110,9 +110,6 @@ pub fn busy(needs: &Needs, worker: &Worker, codebase: Option<&Codebase>, load: &
             fail("codebase_busy", format!("codebase `{name}` runs {writing} writing task(s) already and allows {}", codebase.parallel));
         }
     }
-    if let Some(problem) = codebase.and_then(|codebase| codebase.problem.as_ref()) {
-        fail("codebase_unusable", format!("its codebase cannot be used: {problem}"));
-    }
     failed
 }
 

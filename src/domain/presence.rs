@@ -25,7 +25,7 @@ mod tests {
 
     #[test]
     fn a_worker_goes_from_active_over_stale_to_offline() {
-        let at = |silent| status(false, false, Duration::from_secs(silent), Duration::from_secs(45), Duration::from_secs(300));
+        let at = |silent| status(false, false, Duration::from_secs(silent), Duration::from_secs(45), Duration::from_mins(5));
         assert_eq!(at(44), WorkerStatus::Active);
         assert_eq!(at(45), WorkerStatus::Stale);
         assert_eq!(at(300), WorkerStatus::Offline);
@@ -33,6 +33,6 @@ mod tests {
 
     #[test]
     fn a_worker_that_left_is_offline_at_once() {
-        assert_eq!(status(true, true, Duration::ZERO, Duration::from_secs(45), Duration::from_secs(300)), WorkerStatus::Offline);
+        assert_eq!(status(true, true, Duration::ZERO, Duration::from_secs(45), Duration::from_mins(5)), WorkerStatus::Offline);
     }
 }

@@ -32,7 +32,7 @@ impl Routes {
     /// Adds a route whose answer takes `limits.request_timeout` at most.
     #[must_use]
     pub fn route(self, access: Access, routes: UtoipaMethodRouter<App>) -> Self {
-        let timeout = from_fn_with_state(self.app.config().limits.request_timeout, stack::within);
+        let timeout = from_fn_with_state(self.app.config.limits.request_timeout, stack::within);
         self.long(access, routes.map(|methods| methods.route_layer(timeout)))
     }
 
@@ -92,6 +92,10 @@ fn describe(operation: &mut Operation, access: Access) {
     let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     let error = ResponseBuilder::new().description("A refusal").content("application/json", error).build();
     operation.responses.responses.entry("default".to_owned()).or_insert_with(|| error.into());
+    // Handlers of different resources have the same names.
+    if let (Some(id), Some(tag)) = (&operation.operation_id, operation.tags.iter().flatten().next()) {
+        operation.operation_id = Some(format!("{tag}_{id}"));
+    }
     if !access.is_public() {
         operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SECURITY, [])]);
         let scope = format!("Scope: {}.", access.words());

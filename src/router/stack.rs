@@ -32,10 +32,10 @@ const NOTE_USE_EVERY: u64 = 5 * 60 * 1000;
 
 /// Puts the stack around the routes.
 pub(super) fn around(router: Router<App>, app: &App) -> Router<App> {
-    let limits = &app.config().limits;
+    let limits = &app.config.limits;
     let slots = Arc::new(Semaphore::new(limits.max_requests));
     let mut router = router.fallback(unknown_path).method_not_allowed_fallback(unknown_method);
-    if app.config().log.http {
+    if app.config.log.http {
         router = router.layer(from_fn(http_log::log));
     }
     router
@@ -79,7 +79,7 @@ impl Drop for InFlight {
 
 fn request_id(app: &App, request: &Request) -> String {
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()?.parse::<Uuid>().ok());
-    given.unwrap_or_else(|| app.ids().uuid(app.clock().now())).to_string()
+    given.unwrap_or_else(|| app.ids.uuid(app.clock.now())).to_string()
 }
 
 /// Methods are the caller's text: only known ones become labels.
@@ -121,17 +121,17 @@ pub(super) async fn within(State(limit): State<Duration>, request: Request, next
 
 /// Lets through who may call the route, and says who it is.
 pub(super) async fn guard(State((app, access)): State<(App, Access)>, mut request: Request, next: Next) -> Result<Response, ApiError> {
-    let now = app.clock().now();
+    let now = app.clock.now();
     let asked = auth::Asked {
         access,
         connection: request.extensions().get::<ConnectInfo<Connection>>().map(|info| &info.0),
-        public_url: app.config().public_url.as_ref(),
-        insecure: app.config().insecure,
+        public_url: app.config.public_url.as_ref(),
+        insecure: app.config.insecure,
         uri: request.uri(),
         headers: request.headers(),
     };
     let find = async |hash: crate::auth::TokenHash| {
-        let found = app.store().token_by_hash(&hash.to_hex()).await?;
+        let found = app.store.token_by_hash(&hash.to_hex()).await?;
         note_use(&app, found.as_ref(), now).await;
         Ok(found)
     };
@@ -151,7 +151,7 @@ async fn note_use(app: &App, found: Option<&StoredToken>, now: Timestamp) {
     let is_good = stored.token.revoked_at.is_none();
     if is_good
         && !is_recent
-        && let Err(error) = app.store().write(NoteTokenUse { id: stored.token.id, now }).await
+        && let Err(error) = app.store.write(NoteTokenUse { id: stored.token.id, now }).await
     {
         tracing::warn!(token.id = %stored.token.id, "the use of a token could not be noted: {error}");
     }

@@ -240,9 +240,11 @@ async fn the_document_describes_every_route_with_its_scope_and_its_errors() {
     assert!(document["components"]["schemas"]["ErrorBody"].is_object());
     assert!(document["components"]["schemas"]["ErrorInfo"].is_object());
     let paths = document["paths"].as_object().unwrap();
+    let mut ids = std::collections::BTreeSet::new();
     for (path, operation) in paths.iter().flat_map(|(path, item)| item.as_object().unwrap().iter().map(move |(_, op)| (path, op))) {
         let error = &operation["responses"]["default"]["content"]["application/json"]["schema"]["$ref"];
         assert_eq!(error, "#/components/schemas/ErrorBody", "{path}");
+        assert!(ids.insert(operation["operationId"].to_string()), "{path}: {} is there twice", operation["operationId"]);
     }
     assert_eq!(paths["/v1/tokens"]["post"]["description"], "Scope: admin.");
     assert!(paths["/healthz"]["get"]["security"].is_null());

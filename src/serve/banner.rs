@@ -11,7 +11,7 @@ pub(super) fn print(app: &App, addresses: &[SocketAddr]) {
 }
 
 fn text(app: &App, addresses: &[SocketAddr]) -> String {
-    let config = app.config();
+    let config = &app.config;
     let listening: Vec<_> = addresses.iter().map(|address| format!("http://{address}")).collect();
     let agents = app.own_agents();
     let address = address_to_type(app, addresses);
@@ -34,7 +34,7 @@ fn text(app: &App, addresses: &[SocketAddr]) -> String {
 
 /// The address for others to type.
 fn address_to_type(app: &App, addresses: &[SocketAddr]) -> String {
-    if let Some(url) = &app.config().public_url {
+    if let Some(url) = &app.config.public_url {
         return url.as_str().trim_end_matches('/').to_owned();
     }
     let reachable = |address: &SocketAddr| match address {

@@ -16,7 +16,7 @@ async fn try_start(config: Config) -> Result<Server, ServeError> {
 }
 
 async fn stop(server: Server) {
-    server.app().life().stop();
+    server.app().life.stop();
     server.finished().await.unwrap();
 }
 

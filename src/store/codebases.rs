@@ -1,5 +1,6 @@
 //! Codebases: the key is (worker, path), so the same path on two machines is two codebases.
 
+use super::attempts::{End, FinishTask};
 use super::row::{Columns as _, to_json};
 use super::sql::statements;
 use super::tx::NewEvent;
@@ -7,6 +8,7 @@ use super::{Store, StoreError, Tx, Write};
 use muster_protocol::codebase::{Codebase, CodebaseStatus, RegisterCodebase};
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, WorkerId};
+use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
@@ -198,7 +200,7 @@ impl Write for PutCodebase {
     }
 }
 
-/// Removes a codebase from the registry; its directory stays.
+/// Removes a codebase from the registry; its directory stays, what waits for it fails.
 #[derive(Debug, Clone)]
 pub struct RemoveCodebase {
     /// Which.
@@ -226,6 +228,11 @@ impl Write for RemoveCodebase {
         let Some(codebase) = tx.codebase(&self.id).await? else { return Ok(RemoveOutcome::NotFound) };
         if codebase.is_global {
             return Ok(RemoveOutcome::IsGlobal);
+        }
+        for record in tx.tasks_queued_for(&self.id).await? {
+            let error = format!("its codebase {} was removed from the registry", codebase.name);
+            let end = End::without_result(TaskState::Failed, Some(&error), Some("codebase_removed"));
+            FinishTask { record: &record, end, now: self.now }.apply(tx).await?;
         }
         tx.execute(DELETE.on(tx.dialect()).bind(self.id.0.clone())).await?;
         let data = json!({ "name": codebase.name, "path": codebase.path, "worker_id": codebase.worker_id });

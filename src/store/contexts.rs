@@ -26,7 +26,8 @@ statements! {
     GET: "SELECT id, owner, worker_id, codebase_id, session_id FROM contexts WHERE id = $1";
     INSERT: "INSERT INTO contexts (id, owner, worker_id, codebase_id, session_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)";
     BIND: "UPDATE contexts SET worker_id = $2, codebase_id = $3, session_id = $4, updated_at = $5 WHERE id = $1";
-    BIND_QUEUED: "UPDATE tasks SET target_worker = $2, target_codebase = $3 WHERE context_id = $1 AND state = 'submitted'";
+    BIND_QUEUED: "UPDATE tasks SET target_worker = $2, target_codebase = $3 WHERE context_id = $1 AND completed_at IS NULL
+        AND state = 'submitted'";
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<Context> {

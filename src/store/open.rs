@@ -132,8 +132,7 @@ fn connect_options(url: &str, dialect: Dialect) -> sqlx::Result<AnyConnectOption
 
 const SQLITE_SETTINGS: [&str; 4] =
     ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 5000", "PRAGMA cache_size = -16000"];
-const POSTGRES_SETTINGS: [&str; 3] =
-    ["SET tcp_keepalives_idle = 10", "SET tcp_keepalives_interval = 5", "SET tcp_keepalives_count = 3"];
+const POSTGRES_SETTINGS: [&str; 3] = ["SET tcp_keepalives_idle = 10", "SET tcp_keepalives_interval = 5", "SET tcp_keepalives_count = 3"];
 
 /// SQLite: readers beside the writer (WAL), and a commit that is on the disk before it is answered (FULL). PostgreSQL: it notices within 25 s
 /// that this end is gone, and lets go of the lock.

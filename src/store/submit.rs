@@ -13,6 +13,7 @@ use muster_protocol::stream::{Delta, EntryKind, StatusNote};
 use muster_protocol::task::{OnLost, Target, Task, TaskState};
 use muster_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 
 /// How long an idempotency key is remembered.
@@ -112,9 +113,9 @@ statements! {
         ON CONFLICT (principal, key) DO UPDATE SET hash = excluded.hash, task_id = excluded.task_id, created_at = excluded.created_at";
     INSERT: "INSERT INTO tasks (id, owner, context_id, parent_id, retry_of, title, prompt, mode, model, target, target_worker,
         target_codebase, capabilities, labels, priority, not_before, deadline, on_lost, max_attempts, metadata, state, writing, held, attempt,
-        losses, codebase_id, continuation, result, changes, entries, created_at, updated_at, completed_at)
+        losses, codebase_id, continuation, result, changes, entries, created_at, updated_at, completed_at, lane)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, 0, 0,
-        0, '', 0, $23, '[]', $24, $25, $25, $26)";
+        0, '', 0, $23, '[]', $24, $25, $25, $26, $27)";
     IS_GLOBAL: "SELECT is_global FROM codebases WHERE id = $1";
 }
 
@@ -195,7 +196,8 @@ impl SubmitTask {
             .bind(self.answer.clone())
             .bind(if answered { 2_i64 } else { 0 })
             .bind(self.now.0)
-            .bind(answered.then_some(self.now.0));
+            .bind(answered.then_some(self.now.0))
+            .bind(lane(task));
         tx.execute(statement).await.map(|_| ())
     }
 
@@ -216,6 +218,12 @@ impl SubmitTask {
         }
         tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker));
     }
+}
+
+/// What a worker must fit, as a short text: tasks of one lane are given or passed over together.
+fn lane(task: &NewTask) -> String {
+    let needs = json!([task.mode, task.model, task.capabilities, task.labels]);
+    hex::encode(&Sha256::digest(to_json(&needs))[..16])
 }
 
 async fn begin_context(tx: &mut Tx<'_>, task: &NewTask, now: Timestamp) -> sqlx::Result<()> {

@@ -56,40 +56,69 @@ pub struct TaskFilter {
     pub owner: Option<PrincipalId>,
     /// Only of this conversation.
     pub context: Option<ContextId>,
-    /// Only with this in title or prompt, in any case.
+    /// Only with this in id, title or prompt, in any case.
     pub text: Option<String>,
+    /// The newest first, instead of by priority and age.
+    pub newest_first: bool,
     /// Only after this place.
     pub after: Option<(i64, TaskId)>,
     /// At most so many.
     pub limit: u32,
 }
 
-// Case is the database's on both sides: SQLite knows only ASCII's. An absent condition is '' or, for the states, an empty JSON array; each combination is planned well enough by the index on the order.
+/// The conditions of a list. An absent one is '' or, for the states, an empty JSON array; each combination is planned well enough by the index
+/// on the order. Case is the database's on both sides: SQLite knows only ASCII's.
+macro_rules! filtered {
+    ($states:literal, $position:literal) => {
+        concat!(
+            "SELECT ",
+            columns!(),
+            " FROM tasks WHERE ($1 = '[]' OR state IN (",
+            $states,
+            "))
+            AND ($2 = '' OR codebase_id = $2 OR target_codebase = $2)
+            AND ($3 = '' OR holder = $3 OR target_worker = $3)
+            AND ($4 = '' OR owner = $4)
+            AND ($5 = '' OR context_id = $5)
+            AND ($6 = '' OR ",
+            $position,
+            "(lower(title), lower($6)) > 0 OR ",
+            $position,
+            "(lower(prompt), lower($6)) > 0 OR ",
+            $position,
+            "(id, lower($6)) > 0)"
+        )
+    };
+}
+
+macro_rules! by_priority {
+    () => {
+        " AND ($7 = '' OR priority < $8 OR (priority = $8 AND id > $7)) ORDER BY priority DESC, id LIMIT $9"
+    };
+}
+
+// An id begins with the time it was made. The priority of the place is named so that both orders take the same values.
+macro_rules! newest {
+    () => {
+        " AND ($7 = '' OR (id < $7 AND $8 = $8)) ORDER BY id DESC LIMIT $9"
+    };
+}
+
 statements! {
     GET: concat!("SELECT ", columns!(), " FROM tasks WHERE id = $1");
-    LIST: concat!("SELECT ", columns!(), " FROM tasks WHERE ($1 = '[]' OR state IN (SELECT value FROM json_each($1)))
-        AND ($2 = '' OR codebase_id = $2 OR target_codebase = $2)
-        AND ($3 = '' OR holder = $3 OR target_worker = $3)
-        AND ($4 = '' OR owner = $4)
-        AND ($5 = '' OR context_id = $5)
-        AND ($6 = '' OR instr(lower(title), lower($6)) > 0 OR instr(lower(prompt), lower($6)) > 0)
-        AND ($7 = '' OR priority < $8 OR (priority = $8 AND id > $7))
-        ORDER BY priority DESC, id LIMIT $9"),
-    postgres: concat!("SELECT ", columns!(), " FROM tasks WHERE ($1 = '[]' OR state IN (SELECT json_array_elements_text($1::text::json)))
-        AND ($2 = '' OR codebase_id = $2 OR target_codebase = $2)
-        AND ($3 = '' OR holder = $3 OR target_worker = $3)
-        AND ($4 = '' OR owner = $4)
-        AND ($5 = '' OR context_id = $5)
-        AND ($6 = '' OR strpos(lower(title), lower($6)) > 0 OR strpos(lower(prompt), lower($6)) > 0)
-        AND ($7 = '' OR priority < $8 OR (priority = $8 AND id > $7))
-        ORDER BY priority DESC, id LIMIT $9");
+    BY_PRIORITY: concat!(filtered!("SELECT value FROM json_each($1)", "instr"), by_priority!()),
+    postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), by_priority!());
+    NEWEST: concat!(filtered!("SELECT value FROM json_each($1)", "instr"), newest!()),
+    postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), newest!());
     COUNT_BY_STATE: "SELECT state, COUNT(*) AS n FROM tasks GROUP BY state";
     HELD: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1");
     HELD_BY: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND holder = $1");
     RUNNING_BY_WORKER: "SELECT holder, COUNT(*) AS n FROM tasks WHERE held = 1 GROUP BY holder";
     WRITING_BY_CODEBASE: "SELECT codebase_id, COUNT(*) AS n FROM tasks WHERE held = 1 AND writing = 1 GROUP BY codebase_id";
     AHEAD_IN_CONTEXT: "SELECT id FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND id <> $2 AND (held = 1 OR id < $2) ORDER BY held DESC, id LIMIT 1";
-    DUE: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND not_before > $1 AND not_before <= $2";
+    QUEUED_FOR: concat!("SELECT ", columns!(), " FROM tasks WHERE target_codebase = $1 AND state = 'submitted' AND held = 0");
+    DUE: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND not_before > 0 AND not_before > $1
+        AND not_before <= $2";
     OVERDUE: "SELECT id FROM tasks WHERE completed_at IS NULL AND deadline <= $1 AND (cancel_asked_at IS NULL OR disconnected_at IS NOT NULL)
         ORDER BY deadline LIMIT 100";
 }
@@ -180,14 +209,14 @@ impl Store {
         Ok(row.as_ref().map(TaskRecord::read).transpose()?)
     }
 
-    /// Tasks, highest priority first, oldest first.
+    /// Tasks: highest priority first and oldest first, or the newest first.
     ///
     /// # Errors
     /// Of the database.
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
         let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
         let (priority, id) = filter.after.map_or((0, String::new()), |(priority, id)| (priority, id.to_string()));
-        let rows = LIST
+        let rows = (if filter.newest_first { NEWEST } else { BY_PRIORITY })
             .on(self.dialect())
             .bind(to_json(&states))
             .bind(filter.codebase.as_ref().map(|id| id.0.clone()).unwrap_or_default())
@@ -272,6 +301,11 @@ impl Tx<'_> {
     pub(in crate::store) async fn task(&mut self, id: TaskId) -> sqlx::Result<Option<TaskRecord>> {
         let row = self.optional(GET.on(self.dialect()).bind(id.to_string())).await?;
         row.as_ref().map(TaskRecord::read).transpose()
+    }
+
+    /// The tasks that wait for a codebase.
+    pub(in crate::store) async fn tasks_queued_for(&mut self, codebase: &CodebaseId) -> sqlx::Result<Vec<TaskRecord>> {
+        read_all(&self.all(QUEUED_FOR.on(self.dialect()).bind(codebase.0.clone())).await?)
     }
 
     /// The tasks that a worker has.

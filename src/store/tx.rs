@@ -4,6 +4,7 @@ use super::identity::Identity;
 use super::row::{Columns as _, to_int, to_json};
 use super::sql::{Dialect, Statement, statements};
 use crate::events::Wake;
+use crate::telemetry::metric;
 use muster_protocol::ids::{EventId, TaskId};
 use muster_protocol::stream::{EntryKind, StreamEntry};
 use muster_protocol::time::Timestamp;
@@ -133,6 +134,9 @@ impl<'c> Tx<'c> {
             return Ok(0);
         }
         let events = std::mem::take(&mut self.events);
+        for event in &events {
+            metrics::counter!(metric::EVENTS, "type" => event.kind).increment(1);
+        }
         let count = events.len() as u64;
         let row = ADVANCE_HEAD.on(self.dialect).bind(to_int(count)).fetch_one(&mut *self.conn).await?;
         let (head, shared) = (row.count("seq")?, row.count("shared")?);

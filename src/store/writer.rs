@@ -56,7 +56,10 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let queued = Box::new(Waiting { write, output: None, reply, since: Instant::now() });
         self.queue.try_send(queued).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => StoreError::Overloaded,
+            mpsc::error::TrySendError::Full(_) => {
+                metrics::counter!(metric::STORE_REFUSALS).increment(1);
+                StoreError::Overloaded
+            }
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })?;
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -165,7 +168,10 @@ impl WriterTask {
     /// Commits a batch and answers its writes. An error is for good.
     async fn commit(&mut self, mut batch: Vec<Box<dyn Queued>>) -> Result<(), String> {
         metrics::histogram!(metric::STORE_BATCH_WRITES).record(f64::from(u32::try_from(batch.len()).unwrap_or(u32::MAX)));
-        match self.try_commit(&mut batch).await {
+        metrics::gauge!(metric::STORE_QUEUE).set(f64::from(u32::try_from(self.waiting.len()).unwrap_or(u32::MAX)));
+        let outcome = self.try_commit(&mut batch).await;
+        metrics::counter!(metric::STORE_BATCHES, "outcome" => if outcome.is_ok() { "committed" } else { "failed" }).increment(1);
+        match outcome {
             Ok(()) => answer_all(batch, || Ok(())),
             Err(Fault::Fatal(reason)) => {
                 answer_all(batch, || Err(StoreError::Closed));

@@ -81,15 +81,15 @@ impl App {
         }
         let filter = CodebaseFilter { worker: worker.map(|worker| worker.worker_id.clone()), ..CodebaseFilter::default() };
         let all = self.store.codebases(&filter).await?;
-        let mut named: Vec<_> = all.iter().filter(|codebase| codebase.name == name).cloned().collect();
-        match named.len() {
-            1 => Ok(named.remove(0)),
+        let mut found: Vec<_> = all.iter().filter(|codebase| codebase.name == name).cloned().collect();
+        match found.len() {
+            1 => Ok(found.remove(0)),
             0 => {
                 let names: Vec<_> = all.iter().map(|codebase| codebase.name.as_str()).collect();
                 Err(ApiError::invalid("target.codebase", unknown("codebase", name, &names)))
             }
             _ => {
-                let on: Vec<_> = named.iter().map(|c| c.worker_name.clone().unwrap_or_default()).collect();
+                let on: Vec<_> = found.iter().map(|c| c.worker_name.clone().unwrap_or_default()).collect();
                 let message = format!(
                     "`{}` is on several workers ({}); name the worker too, or use its id",
                     crate::error::shown(name),
@@ -109,10 +109,10 @@ fn worker_named<'a>(workers: &'a [Worker], name: &str, field: &str) -> Result<&'
     if let Some(worker) = workers.iter().find(|worker| worker.worker_id.as_str() == name) {
         return Ok(worker);
     }
-    let named: Vec<_> = workers.iter().filter(|worker| worker.name == name).collect();
+    let found: Vec<_> = workers.iter().filter(|worker| worker.name == name).collect();
     // Of several with one name, those that are there are meant.
-    let there: Vec<_> = named.iter().filter(|worker| worker.status != WorkerStatus::Offline).collect();
-    match (named.as_slice(), there.as_slice()) {
+    let there: Vec<_> = found.iter().filter(|worker| worker.status != WorkerStatus::Offline).collect();
+    match (found.as_slice(), there.as_slice()) {
         ([only], _) => Ok(only),
         (_, [only]) => Ok(only),
         ([], _) => {

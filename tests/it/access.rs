@@ -92,7 +92,11 @@ async fn every_route_is_for_the_scopes_that_are_written_down(cx: &Cx) -> Result<
     let routes = document.routes()?;
     let there: BTreeSet<String> = routes.iter().map(key).collect();
     let written: BTreeSet<String> = table.keys().map(|key| (*key).to_owned()).collect();
-    ensure!(there == written, "the table has not the routes that there are: {:?}", there.symmetric_difference(&written).collect::<Vec<_>>());
+    ensure!(
+        there == written,
+        "the table has not the routes that there are: {:?}",
+        there.symmetric_difference(&written).collect::<Vec<_>>()
+    );
     for scope in SCOPES {
         let caller = http.clone().with_token(&token(&http, json!({ "scope": scope })).await?)?;
         for route in &routes {
@@ -254,14 +258,20 @@ async fn what_is_logged_holds_no_token(cx: &Cx) -> Result<()> {
     let secret = token(&http, json!({ "scope": "admin" })).await?;
     let admin = http.clone().with_token(&secret)?;
     let message = json!({ "parts": [{ "type": "text", "content": format!("marked-text {secret}") }] });
-    let rpc = json!({ "jsonrpc": "2.0", "id": "marked-id", "method": "message/send", "params": { "message": message, "apiKey": "hunter2" } });
+    let rpc =
+        json!({ "jsonrpc": "2.0", "id": "marked-id", "method": "message/send", "params": { "message": message, "apiKey": "hunter2" } });
     admin.post("/", &rpc).await?.ok()?;
     admin.get(&format!("/v1/opencode/tasks?q=marked-query&access_token={secret}")).await?.ok()?;
     admin.post("/", &json!({ "jsonrpc": "2.0", "id": 1, "method": "marked/method" })).await?.ok()?;
     admin.post("/v1/opencode/tasks", &json!({ "prompt": 7, "password": "hunter3" })).await?.refused(422, "invalid")?;
     let limit = Duration::from_secs(10);
-    let log = wait_for("the last answer in the log", limit, async || Ok(Some(server.log()).filter(|log| log.contains("POST /v1/opencode/tasks -> 422")))).await?;
-    for wanted in ["POST / <- ", "POST / -> 200", "marked-text", "marked-id", "marked-query", "marked/method", "-32601", "GET /v1/opencode/tasks"] {
+    let log = wait_for("the last answer in the log", limit, async || {
+        Ok(Some(server.log()).filter(|log| log.contains("POST /v1/opencode/tasks -> 422")))
+    })
+    .await?;
+    for wanted in
+        ["POST / <- ", "POST / -> 200", "marked-text", "marked-id", "marked-query", "marked/method", "-32601", "GET /v1/opencode/tasks"]
+    {
         ensure!(log.contains(wanted), "{wanted:?} is not in the log:\n{log}");
     }
     let random = secret.rsplit('_').next().unwrap_or(&secret);
@@ -294,7 +304,11 @@ async fn the_document_of_the_api_is_sound(cx: &Cx) -> Result<()> {
     for route in document.routes()? {
         let name = text(&route.operation, "operationId")?.to_owned();
         ensure!(names.insert(name.clone()), "two operations are called {name}");
-        ensure!(route.operation["responses"].as_object().is_some_and(|answers| answers.len() >= 2), "{} says not what it answers", key(&route));
+        ensure!(
+            route.operation["responses"].as_object().is_some_and(|answers| answers.len() >= 2),
+            "{} says not what it answers",
+            key(&route)
+        );
         let in_path = route.path.matches('{').count();
         let described = route.operation["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "path");
         ensure!(described.clone().count() == in_path, "{} has not each parameter of its path", key(&route));

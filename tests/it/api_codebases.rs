@@ -116,7 +116,9 @@ async fn a_name_that_is_on_several_workers_needs_the_worker(cx: &Cx) -> Result<(
     ensure!(text(&error, "message")?.contains("name-1") && text(&error, "message")?.contains("name-2"), "{error}");
     let task = submit(json!({ "codebase": "twin", "worker": "name-2" })).await?.ok()?;
     ensure!(task["codebase_id"] == two.codebases[0]["id"] && task["worker_id"] == "name-2", "{task}");
-    for target in [json!({ "codebase": "none" }), json!({ "worker": "none" }), json!({ "agent": "none" }), json!({ "worker": "name-1", "any": true })] {
+    for target in
+        [json!({ "codebase": "none" }), json!({ "worker": "none" }), json!({ "agent": "none" }), json!({ "worker": "name-1", "any": true })]
+    {
         submit(target).await?.refused(422, "invalid")?;
     }
     Ok(())
@@ -154,7 +156,10 @@ async fn codebase_events(server: &Server) -> Result<()> {
     }
     let kinds: Vec<_> = told.iter().map(|sent| sent.data["type"].clone()).collect();
     ensure!(kinds == ["task.submitted", "task.assigned", "task.started", "task.completed"], "told: {kinds:?}");
-    ensure_fields(&told[3].data, &[("task_id", "string"), ("status", "string"), ("state", "string"), ("title", "string"), ("time", "time")])?;
+    ensure_fields(
+        &told[3].data,
+        &[("task_id", "string"), ("status", "string"), ("state", "string"), ("title", "string"), ("time", "time")],
+    )?;
     ensure!(told[3].data["status"] == "completed" && told[3].data["title"] == "seen", "told: {:?}", told[3]);
     // A viewer that comes back goes on where it was.
     let mut again = Sse::open(&http, &path, told[1].id).await?;

@@ -126,7 +126,8 @@ async fn a_trigger_makes_a_task(cx: &Cx) -> Result<()> {
     let http = SERVER.http(cx).await?;
     let worker = PlainWorker::start(&http, "trigger", &[]).await?;
     let global = text(&worker.global, "id")?;
-    let body = json!({ "prompt": "look at", "agent": "plan", "model": "anthropic/claude-x", "files": ["a.rs", "b.rs"], "metadata": { "k": 1 } });
+    let body =
+        json!({ "prompt": "look at", "agent": "plan", "model": "anthropic/claude-x", "files": ["a.rs", "b.rs"], "metadata": { "k": 1 } });
     let answer = http.post(&format!("/v1/opencode/codebases/{global}/trigger"), &body).await?.ok()?;
     ensure_fields(
         &answer,
@@ -245,7 +246,11 @@ async fn lists(http: &Http) -> Result<()> {
         ensure!(list(&format!("status={running}")).await? == ["beta 2"], "{running}: {:?}", list(&format!("status={running}")).await?);
     }
     worker.report(&shown, "completed", json!({ "result": "" })).await?.ok()?;
-    ensure!(list("status=completed").await? == ["beta 2"] && list("status=pending").await? == all[1..], "{:?}", list("status=pending").await?);
+    ensure!(
+        list("status=completed").await? == ["beta 2"] && list("status=pending").await? == all[1..],
+        "{:?}",
+        list("status=pending").await?
+    );
     http.get("/v1/opencode/tasks?status=sleeping").await?.refused(422, "invalid")?;
     ensure!(list("worker_id=nobody").await?.is_empty(), "another worker's tasks are shown");
     Ok(())

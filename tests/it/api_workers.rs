@@ -55,7 +55,14 @@ async fn a_worker_has_every_field_that_existing_clients_read(cx: &Cx) -> Result<
     ensure!(model["limits"]["context"] == 200_000 && model["cost"]["output"] == 15, "{model}");
     ensure_fields(
         &worker.registered,
-        &[("success", "bool"), ("worker", "object"), ("registration", "int"), ("lease_ms", "int"), ("wait_ms", "int"), ("codebases", "array")],
+        &[
+            ("success", "bool"),
+            ("worker", "object"),
+            ("registration", "int"),
+            ("lease_ms", "int"),
+            ("wait_ms", "int"),
+            ("codebases", "array"),
+        ],
     )?;
     ensure!(worker.registered["lease_ms"] == 900_000, "the lease of a plain worker is {}", worker.registered["lease_ms"]);
     http.get("/v1/opencode/workers/nobody").await?.refused(404, "not_found").map(drop)
@@ -74,16 +81,8 @@ async fn a_registration_names_every_bad_field(cx: &Cx) -> Result<()> {
         "worker_id": "a b", "name": " ", "slots": 0, "protocol_version": 1, "models": [{ "id": "no-provider" }],
         "codebases": [{ "name": "", "path": "relative", "parallel": 0 }],
     });
-    let expected = [
-        "worker_id",
-        "name",
-        "slots",
-        "instance",
-        "models[0].id",
-        "codebases[0].name",
-        "codebases[0].path",
-        "codebases[0].parallel",
-    ];
+    let expected =
+        ["worker_id", "name", "slots", "instance", "models[0].id", "codebases[0].name", "codebases[0].path", "codebases[0].parallel"];
     ensure!(fields(&wrong_values).await? == expected, "{:?}", fields(&wrong_values).await?);
     ensure!(fields(&json!({})).await? == ["worker_id", "name"], "{:?}", fields(&json!({})).await?);
     Ok(())
@@ -214,7 +213,11 @@ async fn models(server: &Server) -> Result<()> {
     ensure!(all["default"] == "p/a", "the default is {}", all["default"]);
     ensure!(rows(&list("?provider=q").await?)?.len() == 1, "{}", list("?provider=q").await?);
     ensure!(rows(&list("?q=NAME%20OF%20p/B").await?)?.len() == 1, "{}", list("?q=NAME%20OF%20p/B").await?);
-    ensure!(rows(&list("?worker=two").await?)? == [("p/b".into(), json!(["two"])), ("q/c".into(), json!(["two"]))], "{}", list("?worker=two").await?);
+    ensure!(
+        rows(&list("?worker=two").await?)? == [("p/b".into(), json!(["two"])), ("q/c".into(), json!(["two"]))],
+        "{}",
+        list("?worker=two").await?
+    );
     // Workers that do not agree have no default together, and one that left has no models.
     Puller::register(client, "three", json!({ "models": [model("q/c")], "default_model": "q/c" })).await?;
     ensure!(list("").await?["default"].is_null(), "the default is {}", list("").await?["default"]);

@@ -29,7 +29,7 @@ const LAYERS: [&[&str]; 4] = [
     &["domain", "store", "events"],
 ];
 const SQLX: [&str; 3] = ["store.rs", "store/", "events/listen.rs"];
-const AXUM: [&str; 9] = ["api.rs", "api/", "a2a.rs", "a2a/", "auth.rs", "auth/", "error.rs", "router.rs", "serve.rs"];
+const AXUM: [&str; 11] = ["api.rs", "api/", "a2a.rs", "a2a/", "auth.rs", "auth/", "error.rs", "router.rs", "router/", "serve.rs", "serve/"];
 
 struct File {
     /// Relative to `src`, with `/`.

@@ -73,7 +73,8 @@ impl Victim {
     /// The routes that read a JSON body of a known shape.
     fn with_body(&self) -> Result<Vec<(Route, Value)>> {
         let routes = self.document.routes()?.into_iter();
-        let shaped = routes.filter_map(|route| Some((self.document.body(&route).filter(|schema| schema["properties"].is_object())?.clone(), route)));
+        let shaped =
+            routes.filter_map(|route| Some((self.document.body(&route).filter(|schema| schema["properties"].is_object())?.clone(), route)));
         let found: Vec<_> = shaped.map(|(schema, route)| (route, schema)).collect();
         ensure!(found.len() >= 12, "only {} routes with a body", found.len());
         Ok(found)
@@ -257,7 +258,12 @@ async fn a_method_that_a_path_has_not_is_refused(cx: &Cx) -> Result<()> {
             }
             let answer = victim.http.send(victim.http.request(method, &victim.path(route))).await?;
             answer.refused(405, "method_not_allowed")?;
-            ensure!(answer.header("allow").is_some_and(|allow| allow.contains(route.method.as_str())), "{}: {:?}", answer.asked, answer.headers);
+            ensure!(
+                answer.header("allow").is_some_and(|allow| allow.contains(route.method.as_str())),
+                "{}: {:?}",
+                answer.asked,
+                answer.headers
+            );
         }
     }
     for path in ["/nothing", "/v1", "/v1/opencode/nothing", "/%00", "/%FF", "//", "/v1/opencode/tasks/", "/../etc/passwd"] {

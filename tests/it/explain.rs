@@ -191,7 +191,8 @@ async fn what_a_worker_has_not_is_named_for_each_worker(cx: &Cx) -> Result<()> {
     let http = Http::new(&server);
     Puller::register(server.client(), "small", json!({ "labels": { "zone": "eu" } })).await?;
     let model = json!([{ "id": "big/model", "name": "Big", "provider": "Big", "provider_id": "big" }]);
-    Puller::register(server.client(), "big", json!({ "capabilities": ["opencode", "gpu"], "labels": { "zone": "us" }, "models": model })).await?;
+    Puller::register(server.client(), "big", json!({ "capabilities": ["opencode", "gpu"], "labels": { "zone": "us" }, "models": model }))
+        .await?;
     Puller::register(server.client(), "bare", json!({ "capabilities": [], "models": [] })).await?;
     let body = json!({ "prompt": "x", "capabilities": ["gpu"], "labels": { "zone": "eu" }, "model": "big/model" });
     let explained = explain(&http, &submit(&http, body).await?).await?;

@@ -20,7 +20,8 @@ cases! {
         a_connection_reset_while_text_streams_gives_the_whole_answer,
         a_stream_without_finish_is_stopped_by_the_step_limit,
         a_run_that_takes_too_long_is_stopped,
-        a_worker_without_opencode_says_so_and_picks_it_up_when_it_appears within 180;
+        a_worker_without_opencode_says_so_and_picks_it_up_when_it_appears;
+    [] => a_task_for_a_worker_without_opencode_fails_clearly;
 }
 
 fn ensure_failed(story: &Story, word: &str) -> Result<()> {
@@ -145,19 +146,28 @@ async fn a_worker_without_opencode_says_so_and_picks_it_up_when_it_appears(cx: &
     let log = process.log();
     ensure!(log.contains("opencode-ai"), "its log does not say how to install OpenCode: {log}");
 
-    let task = server.client().submit(&on_worker("bare", "are you there"), None).await?;
+    let task = SubmitTask { prompt: "is anybody there".to_owned(), ..SubmitTask::default() };
+    let task = server.client().submit(&task, None).await?;
     let explained = server.client().explain(task.id).await?;
     ensure!(explained.state == TaskState::Submitted, "the task is {}", explained.state);
-    let reasons: Vec<String> =
-        explained.workers.iter().flat_map(|verdict| &verdict.blockers).map(|blocker| blocker.message.clone()).collect();
-    ensure!(reasons.iter().any(|reason| reason.to_lowercase().contains("opencode")), "it waits because of {reasons:?}");
+    let reasons: Vec<&str> =
+        explained.workers.iter().flat_map(|verdict| &verdict.blockers).map(|blocker| blocker.message.as_str()).collect();
+    ensure!(reasons.iter().any(|reason| reason.contains("OpenCode")), "it waits because of {reasons:?}");
 
     let real = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/build/opencode/opencode")).canonicalize()?;
     symlink(real, &opencode)?;
     let task = ended(&server, &task, limit).await?;
-    ensure!(task.result.as_deref() == Some("echo: are you there"), "the task is {}: {:?} {:?}", task.state, task.result, task.error);
+    ensure!(task.result.as_deref() == Some("echo: is anybody there"), "the task is {}: {:?} {:?}", task.state, task.result, task.error);
     drop(process);
     Ok(())
+}
+
+async fn a_task_for_a_worker_without_opencode_fails_clearly(cx: &Cx) -> Result<()> {
+    let server = Server::start(cx).await?;
+    let worker = Worker::new(cx.dir(), "bare", &server)?.with_opencode(&cx.dir().join("no-opencode")).launch().await?;
+    let story = run_task(server.client(), &on_worker(worker.name(), "are you there")).await?;
+    ensure_failed(&story, "OpenCode")?;
+    ensure_failed(&story, "install")
 }
 
 async fn ended(server: &Server, task: &Task, limit: Duration) -> Result<Task> {

@@ -213,7 +213,8 @@ async fn a_plain_worker_finds_the_codebase_that_is_looked_for(cx: &Cx) -> Result
     without.report(&task, "pending", json!({})).await?.ok()?;
     let shown = wait_for("the task to be offered to the other one", Duration::from_secs(10), async || with.poll().await).await?;
     with.report(&shown, "running", json!({})).await?.ok()?;
-    let made = http.post("/v1/opencode/codebases", &json!({ "name": "somewhere", "path": "/srv/somewhere", "worker_id": "with" })).await?.ok()?;
+    let made =
+        http.post("/v1/opencode/codebases", &json!({ "name": "somewhere", "path": "/srv/somewhere", "worker_id": "with" })).await?.ok()?;
     with.report(&shown, "completed", json!({ "result": made["codebase"]["id"] })).await?.ok()?;
     let codebases = http.get("/v1/opencode/codebases?path=/srv/somewhere").await?.ok()?;
     ensure!(items(&codebases)?.len() == 1 && codebases[0]["worker_id"] == "with", "{codebases}");

@@ -173,7 +173,11 @@ async fn the_default_agent_gives_work_to_a_machine(cx: &Cx) -> Result<()> {
     let worker = Puller::register(server.client(), "laptop", json!({})).await?;
     let (result, given) = ask_and_run(&http, &worker, json!({ "parts": parts("count the files") }), "12").await?;
     ensure!(answer(&result)? == "12" && result["message"]["metadata"]["agent"] == "Worker-A-Server-A", "{result}");
-    ensure!(given.task.prompt.ends_with("count the files") && given.task.prompt.len() > 20, "without its instructions: {}", given.task.prompt);
+    ensure!(
+        given.task.prompt.ends_with("count the files") && given.task.prompt.len() > 20,
+        "without its instructions: {}",
+        given.task.prompt
+    );
     // The caller that goes away loses nothing: the task is there to be asked for.
     let lonely = json!({ "jsonrpc": "2.0", "id": 1, "method": "message/send", "params": { "message": { "parts": parts("gone") } } });
     let request = http.request(reqwest::Method::POST, "/").json(&lonely).timeout(Duration::from_millis(200));
@@ -192,7 +196,10 @@ async fn data_is_looked_at(cx: &Cx) -> Result<()> {
     let message = json!({ "parts": [{ "type": "data", "data": [1, 2, 3.5] }, { "data": { "a": 1 } }] });
     let result = say(&http, message).await?;
     let said = answer(&result)?;
-    ensure!(said.contains("an array of 3 items") && said.contains("sum 6.5") && said.contains("an object with 1 keys (a)"), "it says {said}");
+    ensure!(
+        said.contains("an array of 3 items") && said.contains("sum 6.5") && said.contains("an object with 1 keys (a)"),
+        "it says {said}"
+    );
     let by_name = json!({ "parts": parts("1 2 3"), "metadata": { "agent": "analytics" } });
     let result = say(&http, by_name).await?;
     ensure!(result["message"]["metadata"]["agent"] == "Worker-B-Server-A", "{result}");

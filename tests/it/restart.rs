@@ -4,6 +4,7 @@ use crate::support::{CutProxy, Cx, FakeLlm, Postgres, Server, Story, Worker, cas
 use anyhow::{Context, Result, ensure};
 use muster_protocol::stream::EntryKind;
 use muster_protocol::task::{OnLost, SubmitTask, TaskState};
+use muster_protocol::worker::WorkerStatus;
 use std::time::Duration;
 
 cases! {
@@ -159,6 +160,7 @@ async fn a_worker_that_is_told_to_stop_finishes_what_it_runs_and_leaves(cx: &Cx)
     let waiting = client.submit(&SubmitTask { prompt: "anybody".to_owned(), ..SubmitTask::default() }, None).await?;
     ensure!(client.explain(waiting.id).await?.state == TaskState::Submitted, "a worker that has left took a task");
     let info = worker.info().await?.context("the worker is forgotten")?;
-    ensure!(info.status.as_str() == "offline", "a worker that has left is {}", info.status);
+    let events: Vec<String> = client.events(&[]).await?.into_iter().map(|event| event.kind).collect();
+    ensure!(info.status == WorkerStatus::Offline, "a worker that has left is {}: {events:?}", info.status);
     Ok(())
 }

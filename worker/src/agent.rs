@@ -104,10 +104,9 @@ fn introduce(config: &Config, state: &StateDir) {
     tracing::info!("muster-worker {} \"{}\" for the server {}", env!("CARGO_PKG_VERSION"), config.name, config.server);
     tracing::info!("worker id {}, state in {}, {} slots", state.worker_id, state.path.display(), config.slots);
     let path = std::env::var_os("PATH");
-    match find::find(config.opencode.as_deref(), path.as_deref(), &config.home) {
-        Some(program) => tracing::info!("OpenCode: {}{}", program.display(), if config.isolated { " (isolated)" } else { "" }),
-        None => tracing::info!("OpenCode: none; {HOW_TO_INSTALL}"),
-    }
+    let program = find::find(config.opencode.as_deref(), path.as_deref(), &config.home);
+    let program = program.map_or_else(|| format!("none; {HOW_TO_INSTALL}"), |program| program.display().to_string());
+    tracing::info!("OpenCode: {program}{}", if config.isolated { " (isolated)" } else { "" });
     tracing::info!("codebase global: {}", config.home.display());
     for codebase in &config.codebases {
         match crate::inventory::problem(&codebase.path) {

@@ -20,6 +20,7 @@ pub const DEFAULTS: &str = include_str!("../../config/worker.toml");
 /// Every option can also be given by the environment (MUSTER_SERVER, MUSTER_NAME, ..) and in a configuration file;
 /// config/worker.toml lists them all.
 #[derive(Debug, Default, Parser)]
+#[expect(clippy::doc_markdown, reason = "shown as help on the command line, where backticks are noise")]
 #[command(name = "muster-worker", version)]
 pub struct Flags {
     /// The address of the Muster server [env: MUSTER_SERVER]
@@ -217,12 +218,11 @@ fn state_dir(reader: &mut Reader, name: &str) -> PathBuf {
         return absolute(Path::new(&given));
     }
     let safe: String = name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
-    match dirs::state_dir().or_else(dirs::data_local_dir) {
-        Some(base) => base.join("muster").join("workers").join(safe.trim_start_matches('.')),
-        None => {
-            reader.problem("state_dir: there is no default here; give one with --state-dir".to_owned());
-            PathBuf::new()
-        }
+    if let Some(base) = dirs::state_dir().or_else(dirs::data_local_dir) {
+        base.join("muster").join("workers").join(safe.trim_start_matches('.'))
+    } else {
+        reader.problem("state_dir: there is no default here; give one with --state-dir".to_owned());
+        PathBuf::new()
     }
 }
 

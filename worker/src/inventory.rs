@@ -12,7 +12,11 @@ use muster_protocol::ids::{InstanceId, WorkerId};
 use muster_protocol::model::Model;
 use muster_protocol::worker::{OPENCODE, RegisterWorker};
 use std::path::Path;
+use std::time::Duration;
 use tokio::time::Instant;
+
+/// How long the models are waited for before the rest is told without news of them.
+const MODELS_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What this machine offers now.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -102,7 +106,13 @@ impl Inspector {
                     self.keep(next);
                     return;
                 }
-                match running.catalogue(&config.home.to_string_lossy(), true).await {
+                // OpenCode may take long over its first answer; the codebases must stay fresh meanwhile.
+                let home = config.home.to_string_lossy();
+                let Ok(read) = tokio::time::timeout(MODELS_PATIENCE, running.catalogue(&home, true)).await else {
+                    self.keep(next);
+                    return;
+                };
+                match read {
                     Ok(catalogue) => {
                         next.models.clone_from(&catalogue.models);
                         next.default_model.clone_from(&catalogue.default_model);

@@ -45,7 +45,7 @@ mod tests {
 
     #[test]
     fn a_run_is_stopped_before_its_time_passes_counted_from_the_last_answered_request() {
-        let mut lease = Lease::new(at(100), Some(Duration::from_secs(60)));
+        let mut lease = Lease::new(at(100), Some(Duration::from_mins(1)));
         assert_eq!(lease.stop_at(), Some(at(150)));
         lease.renew(at(120));
         lease.renew(at(110));

@@ -38,10 +38,10 @@ enum Then {
 
 /// Reports an attempt to its end, then lets it go.
 pub async fn deliver(shared: Arc<Shared>, attempt: Arc<Attempt>) {
-    let mut reporter = Reporter { known: None, batch: BATCH, cut_result: false };
+    let mut reporter = Reporter { known: Known::Nothing, batch: BATCH, cut_result: false };
     if attempt.journal.is_started() {
         // An attempt of an earlier start: what is known of it will be in its end.
-        reporter.known = Some(attempt.journal.prepared().map(|prepared| prepared.session_id.0));
+        reporter.known = Known::of(attempt.journal.prepared().map(|prepared| prepared.session_id.0));
     }
     tokio::select! {
         () = reporter.run(&shared, &attempt) => {}
@@ -53,9 +53,23 @@ pub async fn deliver(shared: Arc<Shared>, attempt: Arc<Attempt>) {
     shared.table.remove(attempt.id);
 }
 
+/// What the server knows of the beginning of an attempt.
+#[derive(Debug, PartialEq, Eq)]
+enum Known {
+    Nothing,
+    Begun,
+    Session(String),
+}
+
+impl Known {
+    fn of(session: Option<String>) -> Self {
+        session.map_or(Self::Begun, Self::Session)
+    }
+}
+
 struct Reporter {
-    /// Whether the server knows that it is begun, and with which session.
-    known: Option<Option<String>>,
+    /// What the server knows.
+    known: Known,
     batch: u64,
     cut_result: bool,
 }
@@ -83,7 +97,7 @@ impl Reporter {
         let end = journal.end_report();
         if attempt.state() != AttemptState::Assigned && end.is_none() {
             let session = journal.prepared().map(|prepared| prepared.session_id.0);
-            if self.known.as_ref() != Some(&session) {
+            if self.known != Known::of(session.clone()) {
                 return Next::Begun(session);
             }
         }
@@ -118,7 +132,7 @@ impl Reporter {
     async fn begun(&mut self, shared: &Shared, attempt: &Attempt, session: Option<String>) -> Result<(), ClientError> {
         let body = ReportStatus { session_id: session.as_deref().map(Into::into), ..status(shared, attempt, ReportedStatus::Running) };
         shared.server.report_status(attempt.id.task_id, &body).await?;
-        self.known = Some(session);
+        self.known = Known::of(session);
         attempt.begun_known.send_replace(true);
         Ok(())
     }

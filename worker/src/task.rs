@@ -84,6 +84,16 @@ impl Ending {
     }
 }
 
+/// Runs an attempt and writes down how it ended, also if the executor itself fails.
+pub async fn execute_contained(shared: Arc<Shared>, attempt: Arc<Attempt>) {
+    let run = shared.tracker.spawn(execute(Arc::clone(&shared), Arc::clone(&attempt)));
+    if let Err(error) = run.await {
+        let failure = Failure::new(code::WORKER_ERROR, "the worker has a fault and could not follow the run; its log says more");
+        tracing::error!("{}: the executor failed: {error}", attempt.describe());
+        conclude(&shared, &attempt, Ending::Interrupted(failure, None), Duration::ZERO).await;
+    }
+}
+
 /// Runs an attempt and writes down how it ended.
 pub async fn execute(shared: Arc<Shared>, attempt: Arc<Attempt>) {
     let begun = tokio::time::Instant::now();
@@ -106,10 +116,10 @@ pub async fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, ending: Endi
     let status = report.status.clone();
     match (&report.error_code, &report.error) {
         (Some(code), Some(error)) => {
-            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s ({code}): {error}", took.as_secs_f64())
+            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s ({code}): {error}", took.as_secs_f64());
         }
         _ => {
-            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s", took.as_secs_f64())
+            tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{name}: {status} after {:.1} s", took.as_secs_f64());
         }
     }
     attempt.set_state(AttemptState::Finishing);
@@ -129,8 +139,10 @@ pub async fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, ending: Endi
 }
 
 async fn run_to_end(shared: &Arc<Shared>, attempt: &Arc<Attempt>) -> Ending {
-    if let Some(stop) = attempt.stopped() {
-        return not_begun(stop);
+    tokio::select! {
+        biased;
+        stop = attempt.stopping() => return not_begun(stop),
+        () = shared.table.alone(attempt.id) => {}
     }
     if let Err(error) = attempt.journal.start() {
         tracing::error!("{}: cannot be begun, the spool cannot be written: {error}", attempt.describe());
@@ -139,7 +151,7 @@ async fn run_to_end(shared: &Arc<Shared>, attempt: &Arc<Attempt>) -> Ending {
     attempt.set_state(AttemptState::Started);
     attempt.wake.notify_one();
     tracing::info!(task.id = %attempt.id.task_id, attempt = attempt.id.attempt, "{}: begun", attempt.describe());
-    if builtin_mode::contains(&attempt.task().mode) { builtin::run(shared, attempt).await } else { prompt::run(shared, attempt).await }
+    if builtin_mode::contains(&attempt.task().mode) { builtin::run(shared, attempt) } else { prompt::run(shared, attempt).await }
 }
 
 /// The ending of an attempt that was stopped before it was begun.

@@ -1,6 +1,8 @@
 //! The daemon against the real OpenCode with a fake LLM. Without an OpenCode these tests count as skipped; with
 //! `MUSTER_REQUIRE=opencode` that is a failure.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 #[path = "opencode/lifecycle.rs"]
 mod lifecycle;
 #[path = "opencode/runs.rs"]
@@ -12,8 +14,8 @@ use libtest_mimic::{Arguments, Trial};
 fn main() {
     let arguments = Arguments::from_args();
     let missing = support::opencode().is_none();
-    let mut trials = runs::trials();
-    trials.extend(lifecycle::trials());
+    let mut trials = lifecycle::trials();
+    trials.extend(runs::trials());
     let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing && !support::is_required("opencode"))).collect();
     if missing {
         eprintln!("no OpenCode: set MUSTER_OPENCODE, or install it into build/opencode; the tests that need it are skipped");

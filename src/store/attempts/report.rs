@@ -5,7 +5,7 @@ use super::super::sql::statements;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use super::super::{Tx, Write};
-use super::end::{DEADLINE_EXCEEDED, EXPIRED, End, FinishTask, HANDED_BACK, LOST, RequeueTask};
+use super::end::{DEADLINE_EXCEEDED, End, FinishTask, HANDED_BACK, LOST, RequeueTask};
 use super::lose::{lose, reconnect};
 use super::{Attempt, state};
 use crate::domain::loss::Loss;
@@ -67,6 +67,9 @@ impl Write for Report {
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<ReportOutcome> {
         let Some(mut record) = tx.task(self.task).await? else { return Ok(ReportOutcome::NotFound) };
+        if matches!(self.report.status, ReportedStatus::Other(_)) {
+            return Ok(ReportOutcome::UnknownStatus);
+        }
         let is_claim = self.report.status == ReportedStatus::Running && self.report.attempt.is_none();
         if is_claim && !record.held && record.task.state == TaskState::Submitted {
             if !tx.claim_for_plain(&record, &self.report.worker_id, state::ASSIGNED, self.now).await? {
@@ -94,9 +97,7 @@ impl Write for Report {
         if reconnect(tx, &record, self.now).await? {
             record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         }
-        if !self.take(tx, &record, &attempt).await? {
-            return Ok(ReportOutcome::UnknownStatus);
-        }
+        self.take(tx, &record, &attempt).await?;
         let record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok(ReportOutcome::Taken(Box::new(record)))
     }
@@ -141,33 +142,30 @@ impl Report {
                 outcome == canceled || (outcome == failed && record.task.error_code.as_deref() == Some(DEADLINE_EXCEEDED))
             }
             ReportedStatus::Pending => outcome == HANDED_BACK || (outcome == canceled && record.cancel_asked_at.is_some()),
-            ReportedStatus::Interrupted => outcome == LOST || outcome == EXPIRED,
+            ReportedStatus::Interrupted => outcome == LOST,
             _ => false,
         }
     }
 
-    /// Takes in the report of the current holder; false if the status is unknown.
-    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<bool> {
+    /// Takes in the report of the current holder.
+    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {
         let now = self.now;
         match &self.report.status {
-            ReportedStatus::Running => self.start(tx, record, attempt).await?,
-            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await?,
-            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await?,
-            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await?,
+            ReportedStatus::Running => self.start(tx, record, attempt).await,
+            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await,
+            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await,
+            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await,
             ReportedStatus::Pending if record.cancel_asked_at.is_some() => {
                 let end = End::by_cancel(record, true, now);
-                FinishTask { record, end, now }.apply(tx).await?;
+                FinishTask { record, end, now }.apply(tx).await
             }
             ReportedStatus::Pending => {
                 let requeue = RequeueTask { record, outcome: HANDED_BACK, lost: false, continuation: record.continuation, now };
-                requeue.apply(tx).await?;
+                requeue.apply(tx).await
             }
-            ReportedStatus::Interrupted => {
-                lose(tx, record, Loss::Interrupted, now).await?;
-            }
-            ReportedStatus::Other(_) => return Ok(false),
+            ReportedStatus::Interrupted => lose(tx, record, Loss::Interrupted, now).await.map(drop),
+            ReportedStatus::Other(_) => Ok(()),
         }
-        Ok(true)
     }
 
     async fn start(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {

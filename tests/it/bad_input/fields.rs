@@ -98,7 +98,13 @@ pub(super) async fn wrong_types(victim: &Victim) -> Result<()> {
                 let answer = victim.http.raw(route.method.clone(), &victim.path(&route), body.to_string()).await?;
                 let sent = body.to_string();
                 let error = ensure_4xx(&answer, &sent)?;
-                ensure!(matches!(answer.status, 400 | 422), "{} with {sent} was answered with {}: {}", answer.asked, answer.status, answer.text);
+                ensure!(
+                    matches!(answer.status, 400 | 422),
+                    "{} with {sent} was answered with {}: {}",
+                    answer.asked,
+                    answer.status,
+                    answer.text
+                );
                 ensure_named(&error, &field.name(), &sent)?;
                 tried += 1;
             }
@@ -134,7 +140,11 @@ pub(super) async fn nul(victim: &Victim) -> Result<()> {
             ensure!(answer.status < 500, "{} with {body} was answered with {}: {}", answer.asked, answer.status, answer.text);
             if !may_hold_nul(&route, &field.name()) {
                 let error = ensure_4xx(&answer, &body.to_string())?;
-                ensure!(text(&error, "message")?.contains(field.way.last().map_or("", |name| name)), "{} is not named: {error}", field.name());
+                ensure!(
+                    text(&error, "message")?.contains(field.way.last().map_or("", |name| name)),
+                    "{} is not named: {error}",
+                    field.name()
+                );
             }
             tried += 1;
         }
@@ -150,7 +160,8 @@ pub(super) async fn nul(victim: &Victim) -> Result<()> {
 
 /// Numbers that fit their type and nothing else.
 pub(super) async fn edges(victim: &Victim) -> Result<()> {
-    let extremes = [json!(u64::MAX), json!(i64::MAX), json!(i64::MIN), json!(u32::MAX), json!(i32::MIN), json!(i32::MAX), json!(-1), json!(0)];
+    let extremes =
+        [json!(u64::MAX), json!(i64::MAX), json!(i64::MIN), json!(u32::MAX), json!(i32::MIN), json!(i32::MAX), json!(-1), json!(0)];
     for (route, schema) in victim.with_body()? {
         for field in fields(victim, &schema, &[]) {
             if !matches!(type_of(&field.schema), Some("integer" | "number")) && field.schema["format"] != "date-time" {

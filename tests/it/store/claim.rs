@@ -33,7 +33,8 @@ async fn two_hundred_workers_race_for_two_thousand_tasks_and_each_is_given_once(
     for outcome in join_all((0..2_000).map(|n| bench.submit(bench.task(&n.to_string())))).await {
         outcome?;
     }
-    let given: Vec<Vec<TaskId>> = join_all(workers.iter().map(|worker| work(bench, worker, slots))).await.into_iter().collect::<Result<_>>()?;
+    let given: Vec<Vec<TaskId>> =
+        join_all(workers.iter().map(|worker| work(bench, worker, slots))).await.into_iter().collect::<Result<_>>()?;
     let all: Vec<_> = given.iter().flatten().collect();
     ensure!(all.len() == 2_000, "{} tasks were given", all.len());
     ensure!(all.iter().collect::<HashSet<_>>().len() == 2_000, "a task was given twice");
@@ -80,7 +81,9 @@ async fn a_worker_gets_no_more_than_its_slots(bench: &Bench) -> Result<()> {
 
 async fn higher_priority_goes_first_and_then_the_older(bench: &Bench) -> Result<()> {
     let worker = bench.worker("w", 9, &[]).await?;
-    for (prompt, priority, fixed) in [("e", 0, false), ("a", i32::MAX, true), ("c", 5, true), ("f", 0, true), ("b", 7, false), ("d", 5, false), ("g", i32::MIN, true)] {
+    for (prompt, priority, fixed) in
+        [("e", 0, false), ("a", i32::MAX, true), ("c", 5, true), ("f", 0, true), ("b", 7, false), ("d", 5, false), ("g", i32::MIN, true)]
+    {
         let only = fixed.then(|| worker.id.clone());
         bench.submit(NewTask { priority, worker: only, ..bench.task(prompt) }).await?;
     }

@@ -9,6 +9,7 @@ use muster::store::StoreError;
 use muster::store::submit::{NewTask, SubmitTask, Submitted};
 use muster_protocol::ids::TaskId;
 use sqlx::{Connection, PgConnection, Row};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::path::Path;
 use std::process::Command;
@@ -21,13 +22,14 @@ cases! {
     [Mount] => a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room;
 }
 
-/// Submits tasks, 16 at a time, until `enough`; answers those that were acknowledged.
-async fn submit_until(bench: &Bench, mut enough: impl FnMut(usize) -> bool) -> Result<Vec<TaskId>> {
+/// Submits tasks, 16 at a time, counting those that were acknowledged, until they are `enough`.
+async fn submit_until(bench: &Bench, count: &Cell<usize>, enough: impl Fn() -> bool) -> Result<Vec<TaskId>> {
     let mut acknowledged = Vec::new();
-    while !enough(acknowledged.len()) {
+    while !enough() {
         for outcome in join_all((0..16).map(|n| bench.submit(bench.task(&n.to_string())))).await {
             acknowledged.push(outcome?.id);
         }
+        count.set(acknowledged.len());
     }
     Ok(acknowledged)
 }
@@ -60,23 +62,22 @@ async fn kill_writer(connection: &mut PgConnection) -> Result<bool> {
 async fn writes_survive_a_connection_that_is_killed_again_and_again(cx: &Cx) -> Result<()> {
     let bench = Bench::postgres(cx).await?;
     let mut connection = PgConnection::connect(&bench.url).await?;
-    let done = std::cell::Cell::new(false);
+    let (count, kills) = (Cell::new(0), Cell::new(0));
     let killer = async {
-        let mut killed = 0;
-        while killed < 12 {
-            killed += u32::from(kill_writer(&mut connection).await?);
-            tokio::time::sleep(Duration::from_millis(40)).await;
+        for kill in 1..=12 {
+            // In the middle of the writes, each time after some have come through.
+            wait_for("more writes", Duration::from_secs(30), async || Ok((count.get() >= kill * 20).then_some(()))).await?;
+            kills.set(kills.get() + usize::from(kill_writer(&mut connection).await?));
         }
-        done.set(true);
         anyhow::Ok(())
     };
-    let ((), acknowledged) = futures_util::try_join!(killer, submit_until(&bench, |count| done.get() && count > 300))?;
+    let ((), acknowledged) = futures_util::try_join!(killer, submit_until(&bench, &count, || count.get() >= 300))?;
+    ensure!(kills.get() >= 6, "only {} connections were killed", kills.get());
     all_are_there_once(&bench, &acknowledged).await?;
     ensure!(bench.store.count_tasks().await?["submitted"] == acknowledged.len() as u64, "there are other tasks than were acknowledged");
     Ok(())
 }
 
-/// A trigger ends the backend as the very last step of a commit, or just before it: the answer is lost either way.
 async fn a_commit_whose_answer_is_lost_is_made_once(cx: &Cx) -> Result<()> {
     let bench = Bench::postgres(cx).await?;
     let mut connection = PgConnection::connect(&bench.url).await?;
@@ -159,7 +160,7 @@ async fn a_database_that_is_away_refuses_and_takes_writes_again_when_it_is_back(
     Ok(())
 }
 
-/// A file system of one megabyte.
+/// A file system of two megabytes.
 struct SmallDisk<'a>(&'a Path);
 
 impl<'a> SmallDisk<'a> {

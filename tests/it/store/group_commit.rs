@@ -59,7 +59,8 @@ async fn two_thousand_writes_of_several_kinds_are_all_answered_and_leave_a_log_w
                 0 | 1 => bench.submit(bench.task(&format!("task {n}"))).await.map(drop),
                 2 => {
                     let drain = DrainWorker { worker: worker.id.clone(), drain: Some(format!("reason {n}")), now: bench.now() };
-                    Ok(ensure!(bench.store.write(drain).await?, "no such worker"))
+                    ensure!(bench.store.write(drain).await?, "no such worker");
+                    Ok(())
                 }
                 // In the order in which they are queued: each is the next one.
                 _ => bench.append(worker, assigned, vec![text(bench, n / 4, "more")]).await.map(drop),
@@ -83,7 +84,8 @@ async fn a_refused_write_leaves_its_neighbours_alone(bench: &Bench) -> Result<()
     let mut writes = Vec::new();
     for n in 0..60 {
         let task = bench.task(&format!("task {n}"));
-        let foreign = NewTask { own_only: true, owner: PrincipalId::from("token:1"), context_id: theirs.context_id.clone(), ..task.clone() };
+        let foreign =
+            NewTask { own_only: true, owner: PrincipalId::from("token:1"), context_id: theirs.context_id.clone(), ..task.clone() };
         writes.push(bench.submitted(if n % 3 == 0 { foreign } else { task }));
     }
     for (n, outcome) in (0..).zip(join_all(writes).await) {

@@ -57,18 +57,21 @@ async fn tasks_are_listed_with_filters_and_page_by_page(bench: &Bench) -> Result
         let found = list(TaskFilter { text: Some(text.into()), ..TaskFilter::default() }).await?.len();
         ensure!(found == count, "{found} tasks with {text:?}, not {count}");
     }
-    ensure!(list(TaskFilter { owner: Some("nobody".into()), ..TaskFilter::default() }).await.is_ok_and(|l| l.is_empty()), "another owner's");
+    ensure!(
+        list(TaskFilter { owner: Some("nobody".into()), ..TaskFilter::default() }).await.is_ok_and(|l| l.is_empty()),
+        "another owner's"
+    );
     let all = list(TaskFilter::default()).await?;
     let order: Vec<_> = all.iter().map(|r| (std::cmp::Reverse(r.task.priority), r.task.id)).collect();
     ensure!(order.is_sorted() && all.len() == 12, "{order:?}");
-    let (mut after, mut paged) = (None, Vec::new());
+    let (mut after, mut listed) = (None, Vec::new());
     loop {
-        let page = bench.store.tasks(&TaskFilter { after, limit: 5, ..TaskFilter::default() }).await?;
-        let Some(last) = page.last() else { break };
-        after = Some((i64::from(last.task.priority), last.task.id));
-        paged.extend(page.iter().map(|r| r.task.id));
+        let next = bench.store.tasks(&TaskFilter { after, limit: 5, ..TaskFilter::default() }).await?;
+        let Some(end) = next.last() else { break };
+        after = Some((i64::from(end.task.priority), end.task.id));
+        listed.extend(next.iter().map(|r| r.task.id));
     }
-    ensure!(paged == all.iter().map(|r| r.task.id).collect::<Vec<_>>(), "the pages are not the list");
+    ensure!(listed == all.iter().map(|r| r.task.id).collect::<Vec<_>>(), "the pages are not the list");
     Ok(())
 }
 

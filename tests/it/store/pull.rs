@@ -63,7 +63,10 @@ async fn a_started_attempt_that_is_absent_fails_where_its_policy_is_to_wait(benc
     ensure!(next.task.id != at.task.id, "a prompt ran twice");
     let task = bench.record(at.task.id).await?.task;
     ensure!(task.state == TaskState::Failed && task.error_code.as_deref() == Some("worker_lost"), "{task:?}");
-    ensure!(task.session_id == Some(SessionId::from("ses_1")) && task.error.is_some_and(|e| e.contains("ses_1")), "the session is not named");
+    ensure!(
+        task.session_id == Some(SessionId::from("ses_1")) && task.error.is_some_and(|e| e.contains("ses_1")),
+        "the session is not named"
+    );
     Ok(())
 }
 
@@ -113,7 +116,10 @@ async fn a_session_is_not_given_to_a_worker_that_has_not_got_it(bench: &Bench) -
     ensure!(elsewhere.session_id.is_none(), "it is to continue a session of another worker");
     bench.start(&other, &elsewhere, "ses_2").await?;
     let Some(context) = bench.store.context(&at.task.context_id).await? else { anyhow::bail!("no conversation") };
-    ensure!((context.worker_id, context.session_id) == (Some(other.id), Some(SessionId::from("ses_2"))), "it is still bound to the lost worker");
+    ensure!(
+        (context.worker_id, context.session_id) == (Some(other.id), Some(SessionId::from("ses_2"))),
+        "it is still bound to the lost worker"
+    );
     Ok(())
 }
 

@@ -134,9 +134,11 @@ async fn a_report_whose_entries_are_missing_waits_for_them(bench: &Bench) -> Res
 async fn the_digest_of_the_output_is_compared(bench: &Bench) -> Result<()> {
     for honest in [true, false] {
         let (worker, at) = given(bench).await?;
-        let entries = vec![text(bench, 0, "a"), text(bench, 1, "b")];
+        let entries = [text(bench, 0, "a"), text(bench, 1, "b")];
         let mut digest = OutputDigest::default();
-        entries.iter().for_each(|entry| digest.add(entry));
+        for entry in &entries {
+            digest.add(entry);
+        }
         bench.append(&worker, &at, entries[..1].to_vec()).await?;
         let second = if honest { entries[1].clone() } else { text(bench, 1, "B") };
         bench.append(&worker, &at, vec![second]).await?;
@@ -176,7 +178,8 @@ async fn the_first_of_finish_and_cancel_wins(bench: &Bench) -> Result<()> {
             (cancel?, finish?)
         };
         ensure!(finish.task.state == TaskState::Completed, "round {round}: {finish:?}");
-        let expected = if round % 2 == 0 { matches!(cancel, CancelOutcome::Terminal(_)) } else { matches!(cancel, CancelOutcome::Asked(_)) };
+        let expected =
+            if round % 2 == 0 { matches!(cancel, CancelOutcome::Terminal(_)) } else { matches!(cancel, CancelOutcome::Asked(_)) };
         ensure!(expected, "round {round}: {cancel:?}");
         ensure!(!bench.record(at.task.id).await?.task.cancel_requested, "a completed task is still to be canceled");
     }

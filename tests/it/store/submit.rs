@@ -51,7 +51,10 @@ async fn a_task_is_read_back_as_it_was_submitted_also_after_reopening(bench: &Be
     ensure!((&read.title, &read.prompt, &read.mode, &read.model) == (&new.title, &new.prompt, &new.mode, &new.model), "{read:?}");
     ensure!((&read.target, &read.capabilities, &read.labels) == (&new.target, &new.capabilities, &new.labels), "{read:?}");
     ensure!((read.parent_id, read.retry_of, read.priority) == (new.parent_id, new.retry_of, -3), "{read:?}");
-    ensure!((read.not_before, read.deadline, read.on_lost, read.max_attempts) == (new.not_before, new.deadline, OnLost::Resume, 7), "{read:?}");
+    ensure!(
+        (read.not_before, read.deadline, read.on_lost, read.max_attempts) == (new.not_before, new.deadline, OnLost::Resume, 7),
+        "{read:?}"
+    );
     ensure!((read.state, read.attempt, read.entries, &read.metadata) == (TaskState::Submitted, 0, 0, &new.metadata), "{read:?}");
     ensure!((&record.target_worker, &record.target_codebase) == (&new.worker, &new.codebase), "{record:?}");
     ensure!(!record.held && record.holder.is_none() && read.completed_at.is_none(), "{record:?}");

@@ -117,7 +117,8 @@ impl Answer {
     }
 
     pub(crate) fn json(&self) -> Result<Value> {
-        serde_json::from_str(&self.text).with_context(|| format!("{} was answered with {}, no JSON: {}", self.asked, self.status, self.text))
+        serde_json::from_str(&self.text)
+            .with_context(|| format!("{} was answered with {}, no JSON: {}", self.asked, self.status, self.text))
     }
 
     /// A header of the answer.

@@ -13,21 +13,23 @@ const LAST_WORDS: Duration = Duration::from_secs(20);
 /// How long the server may take to hear of the drain and of the end.
 const GOODBYE: Duration = Duration::from_secs(3);
 
-/// SIGTERM and SIGINT.
+/// SIGTERM, SIGINT, and SIGHUP, which comes when the terminal is closed.
 pub(super) struct Signals {
     term: Signal,
     int: Signal,
+    hup: Signal,
 }
 
 impl Signals {
     pub(super) fn new() -> std::io::Result<Self> {
-        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())? })
+        Ok(Self { term: signal(SignalKind::terminate())?, int: signal(SignalKind::interrupt())?, hup: signal(SignalKind::hangup())? })
     }
 
     async fn next(&mut self) {
         tokio::select! {
             _ = self.term.recv() => {}
             _ = self.int.recv() => {}
+            _ = self.hup.recv() => {}
         }
     }
 }
@@ -102,6 +104,8 @@ async fn goodbye(shared: &Shared) {
         tracing::warn!("{left} reports could not be delivered; they are kept for the next start");
         return;
     }
+    // Before it leaves: a pull that is told of the leaving would register the worker again.
+    shared.exit.cancel();
     match timeout(GOODBYE, shared.server.unregister(&shared.worker_id)).await {
         Ok(Ok(_)) => tracing::info!("unregistered"),
         Ok(Err(error)) => tracing::info!("not unregistered: {error}"),

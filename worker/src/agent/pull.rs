@@ -6,7 +6,7 @@ use crate::clock::BootTime;
 use crate::report;
 use crate::spool::attempt_ref;
 use crate::task::attempt::{Attempt, Stop};
-use crate::task::execute;
+use crate::task::execute_contained;
 use muster_protocol::client::ClientError;
 use muster_protocol::error::code;
 use muster_protocol::task::{Assignment, ReportStatus, ReportedStatus};
@@ -14,6 +14,9 @@ use muster_protocol::worker::{AttemptRef, Pull, Pulled, RunningAttempt};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+
+/// The pause after an answer that says only what is known.
+const NO_NEWS: Duration = Duration::from_millis(200);
 
 /// Pulls until the daemon ends.
 pub(super) async fn pull_forever(shared: Arc<Shared>) {
@@ -45,7 +48,11 @@ async fn pull_all(shared: &Arc<Shared>) {
                 backoff.reset();
                 shared.set_lease(pulled.lease_ms);
                 renew(shared, &running, sent);
-                take(shared, pulled, sent).await;
+                let silent = pulled.is_empty();
+                // What is known already is said until it is carried out: no reason to ask without a pause.
+                if !take(shared, pulled, sent).await && !silent {
+                    tokio::time::sleep(NO_NEWS).await;
+                }
             }
             Err(error) => {
                 refused(shared, &error);
@@ -75,37 +82,40 @@ fn renew(shared: &Shared, named: &[RunningAttempt], sent: BootTime) {
     }
 }
 
-/// Does what an answer says.
-async fn take(shared: &Arc<Shared>, pulled: Pulled, sent: BootTime) {
+/// Does what an answer says; gives whether any of it is new.
+async fn take(shared: &Arc<Shared>, pulled: Pulled, sent: BootTime) -> bool {
+    let mut news = false;
     for assignment in pulled.assign {
-        assigned(shared, assignment, sent).await;
+        news |= assigned(shared, assignment, sent).await;
     }
     for id in pulled.drop {
         if let Some(attempt) = shared.table.get(id) {
-            attempt.stop(Stop::Drop);
+            news |= attempt.stop(Stop::Drop);
         }
     }
     for id in pulled.cancel {
-        match shared.table.get(id) {
-            Some(attempt) => {
+        if let Some(attempt) = shared.table.get(id) {
+            let first = attempt.stop(Stop::Cancel);
+            news |= first;
+            if first {
                 tracing::info!("{}: to be cancelled", attempt.describe());
-                attempt.stop(Stop::Cancel);
             }
+        } else if !shared.table.knows(id) {
             // Nothing of it is here, so nothing of it runs.
-            None if !shared.table.knows(id) => say_once(shared, id, ReportedStatus::Cancelled),
-            None => {}
+            say_once(shared, id, ReportedStatus::Cancelled);
         }
     }
     for answer in pulled.answers {
         tracing::debug!("an answer to interaction {} comes too late: it was refused when it was asked", answer.interaction_id);
     }
+    news
 }
 
-/// Writes an assignment down, then starts it; at most once.
-async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) {
+/// Writes an assignment down, then starts it; at most once. Gives whether it was started.
+async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) -> bool {
     let id = attempt_ref(&assignment);
     if shared.table.knows(id) {
-        return;
+        return false;
     }
     if shared.draining.load(Ordering::Relaxed) || shared.spool.is_full() {
         tracing::info!(
@@ -115,7 +125,7 @@ async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) 
             if shared.spool.is_full() { "the spool is full" } else { "the worker stops" }
         );
         say_once(shared, id, ReportedStatus::Pending);
-        return;
+        return false;
     }
     let writer = Arc::clone(shared);
     let journal = tokio::task::spawn_blocking(move || writer.spool.create(assignment)).await;
@@ -124,17 +134,18 @@ async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) 
         Ok(Err(error)) => {
             tracing::error!("task {} (attempt {}): handed back, it cannot be written to the spool: {error}", id.task_id, id.attempt);
             say_once(shared, id, ReportedStatus::Pending);
-            return;
+            return false;
         }
         Err(error) => {
             tracing::error!("task {}: {error}", id.task_id);
-            return;
+            return false;
         }
     };
     let attempt = Attempt::new(journal, sent);
     shared.table.insert(Arc::clone(&attempt));
     shared.tracker.spawn(report::deliver(Arc::clone(shared), Arc::clone(&attempt)));
-    shared.tracker.spawn(execute(Arc::clone(shared), attempt));
+    shared.tracker.spawn(execute_contained(Arc::clone(shared), attempt));
+    true
 }
 
 /// Says something of an attempt that is not here. Said again if the server asks again.

@@ -178,7 +178,8 @@ fn pairs<'a>(option: &str, texts: impl Iterator<Item = &'a str>, problems: &mut 
                 }
             }
             _ => {
-                problems.push(format!("{option}: `{text}` should look like {}", if option == "labels" { "KEY=VALUE" } else { "NAME=PATH" }))
+                problems
+                    .push(format!("{option}: `{text}` should look like {}", if option == "labels" { "KEY=VALUE" } else { "NAME=PATH" }));
             }
         }
     }
@@ -267,9 +268,9 @@ impl Reader {
             let read = match value {
                 Value::String(_, path) => Some((path, String::new(), 1)),
                 Value::Dict(_, mut table) => {
-                    let description = table.remove("description").and_then(|v| v.into_string()).unwrap_or_default();
+                    let description = table.remove("description").and_then(Value::into_string).unwrap_or_default();
                     let parallel = table.remove("parallel").map_or(Some(1), |v| integer(&v).and_then(|n| u32::try_from(n).ok()));
-                    let path = table.remove("path").and_then(|v| v.into_string());
+                    let path = table.remove("path").and_then(Value::into_string);
                     path.zip(parallel.filter(|n| *n > 0)).filter(|_| table.is_empty()).map(|(path, n)| (path, description, n))
                 }
                 _ => None,

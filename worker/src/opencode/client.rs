@@ -11,6 +11,8 @@ use std::time::Duration;
 
 /// What a request may take: OpenCode may never answer one.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// What the first request in a directory may take: OpenCode loads its configuration and plugins before it answers.
+const FIRST_TIMEOUT: Duration = Duration::from_secs(90);
 /// How many messages are read at once.
 const PAGE: usize = 50;
 
@@ -152,7 +154,7 @@ impl OpenCodeClient {
     /// # Errors
     /// [`OpenCodeError`].
     pub async fn providers(&self, directory: &str) -> Result<Value, OpenCodeError> {
-        self.get("/config/providers", &[("directory", directory)]).await
+        self.first("/config/providers", directory).await
     }
 
     /// The model that the configuration names.
@@ -160,7 +162,7 @@ impl OpenCodeClient {
     /// # Errors
     /// [`OpenCodeError`].
     pub async fn configured_model(&self, directory: &str) -> Result<Option<String>, OpenCodeError> {
-        let config: Value = self.get("/config", &[("directory", directory)]).await?;
+        let config: Value = self.first("/config", directory).await?;
         Ok(config["model"].as_str().map(str::to_owned))
     }
 
@@ -169,7 +171,7 @@ impl OpenCodeClient {
     /// # Errors
     /// [`OpenCodeError`].
     pub async fn agents(&self, directory: &str) -> Result<Value, OpenCodeError> {
-        self.get("/agent", &[("directory", directory)]).await
+        self.first("/agent", directory).await
     }
 
     /// Makes a session. It has a title, so that no model is asked for one.
@@ -326,6 +328,10 @@ impl OpenCodeClient {
         let path = "/global/dispose";
         let request = self.request(Method::POST, path).timeout(Duration::from_secs(5)).json(&json!({}));
         check(request.send().await.map_err(|e| unreachable(&e))?, path).await.map(drop)
+    }
+
+    async fn first<T: DeserializeOwned>(&self, path: &str, directory: &str) -> Result<T, OpenCodeError> {
+        self.read(self.request(Method::GET, path).query(&[("directory", directory)]).timeout(FIRST_TIMEOUT), path).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<T, OpenCodeError> {

@@ -62,6 +62,8 @@ pub fn prepare(config: &Config, own: &BTreeMap<String, String>) -> io::Result<En
         variables.extend(passed(own, &USERS));
         variables.insert("HOME".to_owned(), config.home.to_string_lossy().into_owned());
         variables.insert("OPENCODE_DISABLE_AUTOUPDATE".to_owned(), "1".to_owned());
+        // OpenCode installs its plugin package before it answers; without a network npm would try again for over a minute.
+        variables.insert("npm_config_fetch_retries".to_owned(), "0".to_owned());
     }
     let plugin = config.mark_processes.then(|| base.join("plugin/muster-marks.js"));
     if let Some(plugin) = &plugin {

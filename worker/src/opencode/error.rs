@@ -67,6 +67,8 @@ pub mod code {
     pub const WORKER_STOPPED: &str = "worker_stopped";
     /// The worker crashed while the task ran.
     pub const WORKER_CRASHED: &str = "worker_crashed";
+    /// A fault of the worker itself.
+    pub const WORKER_ERROR: &str = "worker_error";
     /// The lease passed without an answer of the server.
     pub const LEASE_LOST: &str = "lease_lost";
 }

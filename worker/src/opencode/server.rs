@@ -19,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it is looked for while there is none.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long a run waits while there is no program.
+const MISSING_PATIENCE: Duration = Duration::from_secs(5);
 /// How long what a directory offers is believed.
-const CATALOGUE_AGE: Duration = Duration::from_secs(60);
+const CATALOGUE_AGE: Duration = Duration::from_mins(1);
 /// How often a lost event stream is connected again before OpenCode is restarted.
 const RECONNECTS: u32 = 5;
 
@@ -157,6 +159,8 @@ impl OpenCode {
                 state.changed().await.ok()?;
             }
         };
+        // A program that is not there may be about to be replaced; more than a moment is not worth waiting for.
+        let patience = if matches!(self.state(), State::Missing) { patience.min(MISSING_PATIENCE) } else { patience };
         if let Ok(Some(running)) = tokio::time::timeout(patience, ready).await {
             return Ok(running);
         }
@@ -208,7 +212,7 @@ async fn run(setup: Setup, stop: CancellationToken, tell: watch::Sender<State>) 
         let problem = match started {
             Ok(server) => {
                 let why = watch_over(server, &stop, &tell).await;
-                if begun.elapsed() > Duration::from_secs(60) {
+                if begun.elapsed() > Duration::from_mins(1) {
                     failures = 0;
                 }
                 why
@@ -229,9 +233,10 @@ async fn run(setup: Setup, stop: CancellationToken, tell: watch::Sender<State>) 
 }
 
 fn missing(setup: &Setup) {
-    match &setup.given {
-        Some(given) => tracing::warn!("there is no program {}; tasks that need OpenCode are not taken until it is there", given.display()),
-        None => tracing::warn!("no OpenCode found; tasks that need it are not taken until there is one: {HOW_TO_INSTALL}"),
+    if let Some(given) = &setup.given {
+        tracing::warn!("there is no program {}; tasks that need OpenCode are not taken until it is there", given.display());
+    } else {
+        tracing::warn!("no OpenCode found; tasks that need it are not taken until there is one: {HOW_TO_INSTALL}");
     }
 }
 

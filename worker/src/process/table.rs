@@ -137,9 +137,10 @@ fn send(process: &Process, signal: Signal) {
 
 /// Reaps adopted orphans. Only what was a zombie at the time of the last call too: the daemon's own children are
 /// waited for elsewhere, at once.
-pub fn reap_orphans(last: &mut HashSet<(i32, u64)>) {
+pub fn reap_orphans<S: std::hash::BuildHasher + Default>(last: &mut HashSet<(i32, u64), S>) {
     let own = i32::try_from(std::process::id()).unwrap_or(0);
-    let zombies: HashSet<(i32, u64)> = snapshot().into_iter().filter(|p| p.zombie && p.parent == own).map(|p| (p.pid, p.started)).collect();
+    let zombies: HashSet<(i32, u64), S> =
+        snapshot().into_iter().filter(|p| p.zombie && p.parent == own).map(|p| (p.pid, p.started)).collect();
     for (pid, _) in zombies.intersection(last) {
         reap(*pid);
     }
@@ -169,6 +170,19 @@ mod tests {
 
     fn process(pid: i32, parent: i32, session: i32) -> Process {
         Process { pid, parent, session, zombie: false, started: 1 }
+    }
+
+    #[test]
+    fn a_stale_process_is_killed_with_its_session_but_not_another_one_of_its_number() {
+        let mut child = std::process::Command::new("setsid").args(["sh", "-c", "sleep 60 & wait"]).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let leads = || super::read(pid).filter(|process| process.session == pid);
+        let started = std::iter::from_fn(|| Some(leads())).inspect(|_| std::thread::yield_now()).flatten().next().unwrap().started;
+        assert!(!super::kill_stale(pid, started + 1), "a later process with this number is somebody else");
+        assert!(child.try_wait().unwrap().is_none());
+        assert!(super::kill_stale(pid, started));
+        child.wait().unwrap();
+        assert!(!super::kill_stale(pid, started));
     }
 
     #[test]

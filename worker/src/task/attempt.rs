@@ -80,15 +80,15 @@ impl Attempt {
         format!("task {} (attempt {}, \"{short}\")", self.id.task_id, self.id.attempt)
     }
 
-    /// Asks it to stop.
-    pub fn stop(&self, why: Stop) {
+    /// Asks it to stop; gives whether that is news.
+    pub fn stop(&self, why: Stop) -> bool {
         self.stop.send_if_modified(|current| {
             let stronger = current.is_none_or(|current| why > current);
             if stronger {
                 *current = Some(why);
             }
             stronger
-        });
+        })
     }
 
     /// Why it has to stop, if it has.
@@ -218,11 +218,25 @@ impl Table {
 
     /// Waits until none is here.
     pub async fn empty(&self) {
+        self.wait_until(|inner| inner.held.is_empty()).await;
+    }
+
+    /// Stops the earlier attempts of the same task and waits until they are gone: a task is not run twice at once.
+    pub async fn alone(&self, id: AttemptRef) {
+        let earlier = |other: &AttemptRef| other.task_id == id.task_id && other.attempt < id.attempt;
+        for attempt in self.all().into_iter().filter(|attempt| earlier(&attempt.id)) {
+            attempt.stop(Stop::Drop);
+        }
+        self.wait_until(|inner| !inner.held.keys().any(earlier)).await;
+    }
+
+    async fn wait_until(&self, wanted: impl Fn(&Inner) -> bool) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
+            // From here on no change is missed.
             changed.as_mut().enable();
-            if lock(&self.inner).held.is_empty() {
+            if wanted(&lock(&self.inner)) {
                 return;
             }
             changed.await;
@@ -260,6 +274,21 @@ mod tests {
         table.remove(attempt.id);
         table.empty().await;
         assert!(table.knows(attempt.id) && table.running().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_newer_attempt_waits_until_the_earlier_one_of_its_task_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path(), 1 << 20).unwrap().0;
+        let [first, second] = [1, 2].map(|number| Attempt::new(spool.create(assignment(number)).unwrap(), BootTime::now()));
+        let table = Table::default();
+        table.insert(first.clone());
+        table.insert(second.clone());
+        tokio::join!(table.alone(second.id), async {
+            assert_eq!(first.stopping().await, Stop::Drop);
+            table.remove(first.id);
+        });
+        assert_eq!(second.stopped(), None);
     }
 
     #[tokio::test(start_paused = true)]

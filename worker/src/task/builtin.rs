@@ -11,7 +11,7 @@ use muster_protocol::task::builtin_mode;
 use std::path::Path;
 
 /// Runs `echo`, `noop` or `register_codebase`.
-pub(super) async fn run(shared: &Shared, attempt: &Attempt) -> Ending {
+pub(super) fn run(shared: &Shared, attempt: &Attempt) -> Ending {
     // Nothing here can be done twice to any harm, but a cancel that came first counts.
     if let Some(stop) = attempt.stopped() {
         return not_begun(stop);

@@ -27,7 +27,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 /// How long a run waits for an OpenCode that is being started.
-const OPENCODE_PATIENCE: Duration = Duration::from_secs(60);
+const OPENCODE_PATIENCE: Duration = Duration::from_mins(1);
 /// How often a run's clock ticks.
 const TICK: Duration = Duration::from_millis(200);
 /// How many messages of a run are read at most when its events were lost.
@@ -98,12 +98,11 @@ async fn prepare(shared: &Shared, attempt: &Attempt) -> Result<Ready, Ending> {
 async fn wait_until_known(shared: &Shared, attempt: &Attempt) -> Result<(), Ending> {
     let mut known = attempt.begun_known.subscribe();
     let lease = shared.lease();
-    match tokio::time::timeout(lease, known.wait_for(|known| *known)).await {
-        Ok(_) => Ok(()),
-        Err(_) => {
-            tracing::warn!("{}: handed back, the server could not be told in time that it is begun", attempt.describe());
-            Err(Ending::HandedBack)
-        }
+    if tokio::time::timeout(lease, known.wait_for(|known| *known)).await.is_ok() {
+        Ok(())
+    } else {
+        tracing::warn!("{}: handed back, the server could not be told in time that it is begun", attempt.describe());
+        Err(Ending::HandedBack)
     }
 }
 

@@ -5,6 +5,9 @@
 
 mod emit;
 mod parts;
+mod verdict;
+
+pub use verdict::{Action, Phase, Verdict};
 
 use crate::opencode::client::Message;
 use crate::opencode::error::{self, Failure, code};
@@ -14,7 +17,6 @@ use muster_protocol::stream::{EntryKind, StatusNote};
 use muster_protocol::task::Usage;
 use muster_protocol::time::Timestamp;
 use parts::Parts;
-use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
 
@@ -24,62 +26,6 @@ const ERROR_GRACE: u64 = 1_000;
 const IDLE_GRACE: u64 = 1_500;
 /// How long without an event until what is stored is read again.
 const QUIET: u64 = 15_000;
-
-/// How far a run is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Phase {
-    /// The prompt is given; no sign of it yet.
-    Prompted,
-    /// OpenCode works on it.
-    Working,
-    /// OpenCode waits to repeat a provider request.
-    Retrying,
-    /// It is over, or has to be ended.
-    Over(Verdict),
-}
-
-/// What became of a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
-    /// It has ended; this message is the answer.
-    Answered(String),
-    /// It has ended, badly.
-    Failed(Failure),
-    /// It goes on and has to be aborted.
-    Stop(Failure),
-}
-
-/// What is to be done because of an event.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Action {
-    /// A piece of text or reasoning for the stream; pieces may be joined.
-    Say {
-        /// [`EntryKind::Text`] or [`EntryKind::Reasoning`].
-        kind: EntryKind,
-        /// The part.
-        part: String,
-        /// What is added.
-        delta: String,
-    },
-    /// An entry for the stream.
-    Tell(EntryKind, Value),
-    /// A permission is to be refused.
-    RejectPermission {
-        /// Its id.
-        id: String,
-        /// The directory of the session that asks.
-        directory: String,
-    },
-    /// A question is to be refused.
-    RejectQuestion {
-        /// Its id.
-        id: String,
-        /// The directory of the session that asks.
-        directory: String,
-    },
-    /// What is stored has to be read; the answer goes to [`Run::observe`].
-    Recheck,
-}
 
 /// What one message has spent.
 #[must_use]
@@ -100,6 +46,8 @@ pub struct Run {
     message: String,
     limits: Limits,
     phase: Phase,
+    /// When OpenCode made the prompt's message, by its clock; what is older belongs to earlier prompts.
+    accepted: Option<f64>,
     begun: u64,
     last_sign: u64,
     last_check: u64,
@@ -137,6 +85,7 @@ impl Run {
             message: message.to_owned(),
             limits,
             phase: Phase::Prompted,
+            accepted: None,
             begun: now,
             last_sign: now,
             last_check: now,
@@ -220,9 +169,7 @@ impl Run {
                 actions.push(emit::tell(EntryKind::Status, &note));
             }
             Event::Idle => self.on_idle(now),
-            Event::Error(error) => {
-                self.error.get_or_insert((error::from_opencode(error), now));
-            }
+            Event::Error(error) => self.on_error(error::from_opencode(error), now),
             Event::Compacted => {
                 self.compactions += 1;
                 let note = StatusNote { state: "compacted".to_owned(), ..StatusNote::default() };
@@ -285,8 +232,20 @@ impl Run {
         self.idle = None;
     }
 
+    /// Notes an error. That something was aborted, before there is an answer, is late news of the prompt before.
+    fn on_error(&mut self, failure: Failure, now: u64) {
+        if !(failure.code == code::ABORTED && self.answers.is_empty()) {
+            self.error.get_or_insert((failure, now));
+        }
+    }
+
     fn on_message(&mut self, info: &MessageInfo, actions: &mut Vec<Action>) {
-        if !info.is_assistant() {
+        if info.id == self.message && self.accepted.is_none() {
+            self.accepted = Some(info.time.created);
+            // What went wrong before this one was there went wrong with another one.
+            self.error = None;
+        }
+        if !info.is_assistant() || self.accepted.is_none_or(|accepted| info.time.created < accepted) {
             return;
         }
         if self.phase == Phase::Prompted {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-pub fn trials() -> Vec<Trial> {
+pub(crate) fn trials() -> Vec<Trial> {
     vec![
         trial("a_text_answer_streams_and_the_result_is_the_stored_message", text),
         trial("models_are_registered_without_keys", models),
@@ -30,6 +30,7 @@ pub fn trials() -> Vec<Trial> {
         trial("a_megabyte_arrives_whole", big),
         trial("the_modes_without_opencode_work", builtin),
         trial("the_password_of_opencode_is_not_seen_by_tools", password),
+        trial("entries_reach_the_server_while_they_are_said", latency),
         trial("several_runs_at_once_do_not_mix", several),
     ]
 }
@@ -55,7 +56,7 @@ fn suite() -> &'static Suite {
 }
 
 /// Ends what [`suite`] has started.
-pub fn finish() {
+pub(crate) fn finish() {
     if let Some(suite) = SUITE.get() {
         suite.daemon.end();
         suite.llm.end();
@@ -227,7 +228,8 @@ fn permission() {
 }
 
 fn question() {
-    let (known, end) = run(r#"!tool question {"questions":[{"question":"Which db?","header":"DB","options":[{"label":"a","description":"b"}]}]}"#);
+    let (known, end) =
+        run(r#"!tool question {"questions":[{"question":"Which db?","header":"DB","options":[{"label":"a","description":"b"}]}]}"#);
     assert_eq!((end.status.as_str(), end.error_code.as_deref()), ("failed", Some("question_refused")), "{end:?}");
     assert!(end.error.unwrap().contains("Which db?"));
     assert_eq!(known.data("interaction")[0]["kind"], "question");
@@ -270,6 +272,15 @@ fn password() {
     let (known, _) = run("!bash echo \"[$OPENCODE_SERVER_PASSWORD]\" $MUSTER_SESSION_ID");
     let session = known.session.clone().unwrap();
     assert!(known.said("text").contains(&format!("[] {session}")), "{}", known.said("text"));
+}
+
+fn latency() {
+    let (known, _) = run("!slow 40 50");
+    let mut delays: Vec<i64> = known.entries.iter().zip(&known.arrived).map(|(entry, arrived)| arrived.0 - entry.at.0).collect();
+    delays.sort_unstable();
+    let median = delays[delays.len() / 2];
+    assert!(known.data("text").len() > 20, "told in pieces: {}", known.data("text").len());
+    assert!(median < 100, "half of the entries took longer than {median} ms: {delays:?}");
 }
 
 fn several() {

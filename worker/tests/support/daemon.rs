@@ -9,27 +9,31 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
-pub struct Daemon {
+pub(crate) struct Daemon {
     child: Mutex<Child>,
     log: Arc<Mutex<Vec<String>>>,
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
 }
 
 /// What a daemon is started with.
 #[derive(Default)]
-pub struct Options<'a> {
-    pub env: Vec<(&'a str, String)>,
-    pub args: Vec<String>,
-    pub opencode: Option<PathBuf>,
+pub(crate) struct Options<'a> {
+    pub(crate) env: Vec<(&'a str, String)>,
+    pub(crate) args: Vec<String>,
+    pub(crate) opencode: Option<PathBuf>,
 }
 
 impl Daemon {
     /// Starts a daemon with its home and state under `dir`.
-    pub fn start(plane: &Plane, llm: Option<&Llm>, dir: &Path, options: Options) -> Self {
+    pub(crate) fn start(plane: &Plane, llm: Option<&Llm>, dir: &Path, options: Options) -> Self {
         let home = dir.join("home");
         std::fs::create_dir_all(&home).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_muster-worker"));
-        command.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", &home).env("MUSTER_LOG", "info,muster_worker=debug,opencode=debug");
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", &home)
+            .env("MUSTER_LOG", "info,muster_worker=debug,opencode=debug");
         command.args(["--server", &plane.url, "--name", "w", "--slots", "4", "--isolated", "--state-dir"]).arg(dir.join("state"));
         if let Some(opencode) = options.opencode.or_else(opencode) {
             command.arg("--opencode").arg(opencode);
@@ -53,28 +57,28 @@ impl Daemon {
         Self { child: Mutex::new(child), log, dir: dir.to_owned() }
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().join("\n")
     }
 
-    pub fn wait_for_log(&self, part: &str) {
+    pub(crate) fn wait_for_log(&self, part: &str) {
         wait_for(&format!("`{part}` in the log"), LONG, || self.log().contains(part).then_some(()));
     }
 
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         i32::try_from(self.child.lock().unwrap().id()).unwrap()
     }
 
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_raw(self.pid()).unwrap(), signal).unwrap();
     }
 
-    pub fn wait_exit(&self) -> ExitStatus {
+    pub(crate) fn wait_exit(&self) -> ExitStatus {
         wait_for("the end of the daemon", LONG, || self.child.lock().unwrap().try_wait().unwrap())
     }
 
     /// Ends it in good order; a killed daemon's OpenCode dies with it.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         let running = matches!(self.child.lock().unwrap().try_wait(), Ok(None));
         if running {
             self.signal(rustix::process::Signal::TERM);
@@ -83,7 +87,7 @@ impl Daemon {
     }
 
     /// The process id of its OpenCode.
-    pub fn opencode_pid(&self) -> Option<i32> {
+    pub(crate) fn opencode_pid(&self) -> Option<i32> {
         let noted = std::fs::read_to_string(self.dir.join("state/opencode/process")).ok()?;
         noted.split_whitespace().next()?.parse().ok()
     }
@@ -103,7 +107,7 @@ impl Drop for Daemon {
 }
 
 /// An assignment of a new task.
-pub fn assignment(prompt: &str, codebase: Option<&Path>) -> Value {
+pub(crate) fn assignment(prompt: &str, codebase: Option<&Path>) -> Value {
     let id = uuid::Uuid::now_v7();
     let codebase = codebase.map(|path| {
         json!({"id": "c", "name": "c", "path": path, "description": "", "worker_id": "w", "status": "active", "is_global": false, "git": null,

@@ -6,13 +6,13 @@ use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 
-pub struct Llm {
+pub(crate) struct Llm {
     child: Mutex<Child>,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Llm {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let script = super::root().join("tests/support/fake_llm.py");
         let mut child = Command::new("python3").arg(script).stdout(Stdio::piped()).spawn().expect("python3 is needed for the fake LLM");
         let mut line = String::new();
@@ -22,7 +22,7 @@ impl Llm {
     }
 
     /// The configuration with which OpenCode uses it.
-    pub fn opencode_config(&self) -> Value {
+    pub(crate) fn opencode_config(&self) -> Value {
         let model = |name: &str| json!({"name": name, "limit": {"context": 128_000, "output": 8_192}, "cost": {"input": 1, "output": 2}});
         json!({
             "model": "fake/echo",
@@ -38,7 +38,7 @@ impl Llm {
     }
 
     /// A counter of `GET /_stats`.
-    pub fn stat(&self, name: &str) -> u64 {
+    pub(crate) fn stat(&self, name: &str) -> u64 {
         let address = self.url.trim_start_matches("http://");
         let mut stream = TcpStream::connect(address).unwrap();
         write!(stream, "GET /_stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
@@ -51,7 +51,7 @@ impl Llm {
 
 impl Llm {
     /// Ends it.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         if let Ok(mut child) = self.child.lock() {
             let _ = child.kill();
             let _ = child.wait();

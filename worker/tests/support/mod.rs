@@ -1,31 +1,31 @@
 //! What the tests of the daemon run against: the real OpenCode, a fake LLM, and a stand-in for the control plane.
 
-pub mod daemon;
-pub mod llm;
-pub mod plane;
+pub(crate) mod daemon;
+pub(crate) mod llm;
+pub(crate) mod plane;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// The workspace's root.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
 }
 
 /// The OpenCode that the tests use, if there is one.
-pub fn opencode() -> Option<PathBuf> {
+pub(crate) fn opencode() -> Option<PathBuf> {
     let given = std::env::var_os("MUSTER_OPENCODE").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let path = given.unwrap_or_else(|| root().join("build/opencode/node_modules/.bin/opencode"));
+    let path = given.unwrap_or_else(|| root().join("build/opencode/opencode"));
     path.is_file().then_some(path)
 }
 
 /// Whether a part must be there.
-pub fn is_required(part: &str) -> bool {
+pub(crate) fn is_required(part: &str) -> bool {
     std::env::var("MUSTER_REQUIRE").unwrap_or_default().split(',').any(|required| required.trim() == part)
 }
 
 /// Waits for a condition, checked often; panics with `what` after `limit`.
-pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = check() {
@@ -37,4 +37,4 @@ pub fn wait_for<T>(what: &str, limit: Duration, mut check: impl FnMut() -> Optio
 }
 
 /// How long anything may take here: the machine may be busy.
-pub const LONG: Duration = Duration::from_secs(90);
+pub(crate) const LONG: Duration = Duration::from_secs(90);

@@ -5,6 +5,7 @@ use muster_protocol::digest::OutputDigest;
 use muster_protocol::ids::TaskId;
 use muster_protocol::stream::{AppendEntries, Entry};
 use muster_protocol::task::{ReportStatus, ReportedStatus};
+use muster_protocol::time::Timestamp;
 use muster_protocol::worker::{Pull, RegisterWorker};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
@@ -13,35 +14,40 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-const WAIT: Duration = Duration::from_millis(2_000);
+const WAIT: Duration = Duration::from_secs(2);
 
 /// What is known of one task.
 #[derive(Clone, Default)]
-pub struct Known {
-    pub assignment: Value,
-    pub attempt: u64,
-    pub assigned: bool,
-    pub begun: u32,
-    pub session: Option<String>,
-    pub entries: Vec<Entry>,
-    pub arrived: Vec<Instant>,
-    pub end: Option<ReportStatus>,
-    pub verified: bool,
+pub(crate) struct Known {
+    pub(crate) assignment: Value,
+    pub(crate) attempt: u64,
+    pub(crate) assigned: bool,
+    pub(crate) begun: u32,
+    pub(crate) session: Option<String>,
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) arrived: Vec<Timestamp>,
+    pub(crate) end: Option<ReportStatus>,
+    pub(crate) verified: bool,
 }
 
 impl Known {
     /// All text of a kind.
-    pub fn said(&self, kind: &str) -> String {
+    pub(crate) fn said(&self, kind: &str) -> String {
         self.data(kind).iter().filter_map(|data| data["delta"].as_str().map(str::to_owned)).collect()
     }
 
     /// The data of all entries of a kind.
-    pub fn data(&self, kind: &str) -> Vec<Value> {
-        self.entries.iter().filter(|entry| entry.kind.as_str() == kind).map(|entry| serde_json::from_str(entry.data.get()).unwrap()).collect()
+    pub(crate) fn data(&self, kind: &str) -> Vec<Value> {
+        self.entries
+            .iter()
+            .filter(|entry| entry.kind.as_str() == kind)
+            .map(|entry| serde_json::from_str(entry.data.get()).unwrap())
+            .collect()
     }
 }
 
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of its own that a test turns")]
 struct State {
     tasks: HashMap<TaskId, Known>,
     cancel: HashSet<TaskId>,
@@ -52,17 +58,16 @@ struct State {
     superseded: bool,
     unregistered: bool,
     draining: bool,
-    pulls: u64,
 }
 
-pub struct Plane {
-    pub url: String,
+pub(crate) struct Plane {
+    pub(crate) url: String,
     state: Mutex<State>,
     changed: Condvar,
 }
 
 impl Plane {
-    pub fn start() -> Arc<Self> {
+    pub(crate) fn start() -> Arc<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let plane = Arc::new(Self { url, state: Mutex::default(), changed: Condvar::new() });
@@ -81,7 +86,7 @@ impl Plane {
     }
 
     /// Gives a task to the worker at its next pull.
-    pub fn assign(&self, assignment: Value) -> TaskId {
+    pub(crate) fn assign(&self, assignment: Value) -> TaskId {
         let id: TaskId = serde_json::from_value(assignment["task"]["id"].clone()).unwrap();
         let attempt = assignment["attempt"].as_u64().unwrap();
         self.lock().tasks.insert(id, Known { assignment, attempt, ..Known::default() });
@@ -89,60 +94,62 @@ impl Plane {
         id
     }
 
-    pub fn cancel(&self, id: TaskId) {
+    pub(crate) fn cancel(&self, id: TaskId) {
         self.lock().cancel.insert(id);
         self.changed.notify_all();
     }
 
     /// Gives the task to somebody else: what this worker says of it from now on is stale.
-    pub fn take_away(&self, id: TaskId) {
+    pub(crate) fn take_away(&self, id: TaskId) {
         self.lock().tasks.get_mut(&id).unwrap().attempt += 1;
     }
 
-    pub fn refuse_all(&self, refuse: bool) {
+    pub(crate) fn refuse_all(&self, refuse: bool) {
         self.lock().refuse_all = refuse;
     }
 
-    pub fn refuse_begun(&self, refuse: bool) {
+    pub(crate) fn refuse_begun(&self, refuse: bool) {
         self.lock().refuse_begun = refuse;
     }
 
-    pub fn lose_pull_answers(&self, count: u32) {
+    pub(crate) fn lose_pull_answers(&self, count: u32) {
         self.lock().lose_pull_answers = count;
     }
 
-    pub fn supersede(&self) {
+    pub(crate) fn supersede(&self) {
         self.lock().superseded = true;
         self.changed.notify_all();
     }
 
-    pub fn unregistered(&self) -> bool {
+    /// Forgets the worker.
+    pub(crate) fn forget(&self) {
+        self.lock().registrations.clear();
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn unregistered(&self) -> bool {
         self.lock().unregistered
     }
 
-    pub fn draining(&self) -> bool {
+    pub(crate) fn draining(&self) -> bool {
         self.lock().draining
     }
 
-    pub fn pulls(&self) -> u64 {
-        self.lock().pulls
-    }
-
-    pub fn registration(&self) -> Option<RegisterWorker> {
+    pub(crate) fn registration(&self) -> Option<RegisterWorker> {
         self.lock().registrations.last().cloned()
     }
 
-    pub fn task(&self, id: TaskId) -> Known {
+    pub(crate) fn task(&self, id: TaskId) -> Known {
         self.lock().tasks[&id].clone()
     }
 
     /// Waits until a task is as wanted.
-    pub fn wait(&self, id: TaskId, what: &str, wanted: impl Fn(&Known) -> bool) -> Known {
+    pub(crate) fn wait(&self, id: TaskId, what: &str, wanted: impl Fn(&Known) -> bool) -> Known {
         super::wait_for(&format!("{what} of task {id}"), super::LONG, || Some(self.task(id)).filter(|known| wanted(known)))
     }
 
     /// Waits until a task has ended.
-    pub fn ended(&self, id: TaskId) -> (Known, ReportStatus) {
+    pub(crate) fn ended(&self, id: TaskId) -> (Known, ReportStatus) {
         let known = self.wait(id, "the end", |known| known.end.is_some());
         let end = known.end.clone().unwrap();
         (known, end)
@@ -180,7 +187,7 @@ impl Plane {
             }
             ["v1", "opencode", "tasks", id, "stream"] => Some(self.append(id.parse().unwrap(), serde_json::from_slice(body).unwrap())),
             ["v1", "opencode", "tasks", id, "status"] => Some(self.report(id.parse().unwrap(), serde_json::from_slice(body).unwrap())),
-            _ => Some(refusal(404, "not_found", Value::Null)),
+            _ => Some(refusal(404, "not_found", &Value::Null)),
         }
     }
 
@@ -189,17 +196,22 @@ impl Plane {
             "global_codebase_id": null, "status": "active", "registered_at": 0, "last_seen": 0});
         self.lock().registrations.push(body);
         self.changed.notify_all();
-        (200, json!({"success": true, "worker": worker, "registration": 1, "lease_ms": 6_000, "wait_ms": WAIT.as_millis(), "codebases": []}))
+        (
+            200,
+            json!({"success": true, "worker": worker, "registration": 1, "lease_ms": 6_000, "wait_ms": WAIT.as_millis(), "codebases": []}),
+        )
     }
 
     fn pull(&self, pull: &Pull) -> Option<(u16, Value)> {
         let begun = Instant::now();
         let running: HashSet<(TaskId, u64)> = pull.running.iter().map(|entry| (entry.task_id, entry.attempt)).collect();
         let mut state = self.lock();
-        state.pulls += 1;
         loop {
             if state.superseded {
-                return Some(refusal(409, "superseded", Value::Null));
+                return Some(refusal(409, "superseded", &Value::Null));
+            }
+            if state.registrations.is_empty() {
+                return Some(refusal(409, "not_registered", &Value::Null));
             }
             let mut assign = Vec::new();
             let mut cancel = Vec::new();
@@ -216,8 +228,8 @@ impl Plane {
                     cancel.push(json!({"task_id": id, "attempt": known.attempt}));
                 }
             }
-            let stale = |(id, attempt): &&(TaskId, u64)| state.tasks.get(id).is_none_or(|known| known.attempt != *attempt);
-            let drop: Vec<Value> = running.iter().filter(stale).map(|(id, attempt)| json!({"task_id": id, "attempt": attempt})).collect();
+            let gone = |(id, attempt): &&(TaskId, u64)| state.tasks.get(id).is_none_or(|known| known.attempt != *attempt);
+            let drop: Vec<Value> = running.iter().filter(gone).map(|(id, attempt)| json!({"task_id": id, "attempt": attempt})).collect();
             if !(assign.is_empty() && cancel.is_empty() && drop.is_empty()) {
                 if state.lose_pull_answers > 0 {
                     state.lose_pull_answers -= 1;
@@ -236,17 +248,17 @@ impl Plane {
 
     fn append(&self, id: TaskId, body: AppendEntries) -> (u16, Value) {
         let mut state = self.lock();
-        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", Value::Null) };
+        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", &Value::Null) };
         if known.attempt != body.attempt {
-            return refusal(409, "stale_attempt", Value::Null);
+            return refusal(409, "stale_attempt", &Value::Null);
         }
         let have = known.entries.len() as u64;
         if body.first_seq > have {
-            return refusal(409, "gap", json!({"next_seq": have}));
+            return refusal(409, "gap", &json!({"next_seq": have}));
         }
         for entry in body.entries.into_iter().filter(|entry| entry.seq >= have) {
             known.entries.push(entry);
-            known.arrived.push(Instant::now());
+            known.arrived.push(muster_worker::clock::now());
         }
         (200, json!({"next_seq": known.entries.len()}))
     }
@@ -254,19 +266,19 @@ impl Plane {
     fn report(&self, id: TaskId, body: ReportStatus) -> (u16, Value) {
         let mut state = self.lock();
         let refuse_begun = state.refuse_begun;
-        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", Value::Null) };
+        let Some(known) = state.tasks.get_mut(&id) else { return refusal(404, "not_found", &Value::Null) };
         if Some(known.attempt) != body.attempt {
-            return refusal(409, "stale_attempt", Value::Null);
+            return refusal(409, "stale_attempt", &Value::Null);
         }
         if body.status == ReportedStatus::Running {
             if refuse_begun {
-                return refusal(503, "overloaded", Value::Null);
+                return refusal(503, "overloaded", &Value::Null);
             }
             known.begun += 1;
             known.session = body.session_id.map(|session| session.0).or(known.session.take());
         } else {
             if body.entries.is_some_and(|count| count > known.entries.len() as u64) {
-                return refusal(409, "gap", json!({"next_seq": known.entries.len()}));
+                return refusal(409, "gap", &json!({"next_seq": known.entries.len()}));
             }
             let mut digest = OutputDigest::default();
             known.entries.iter().for_each(|entry| digest.add(entry));
@@ -278,7 +290,7 @@ impl Plane {
     }
 }
 
-fn refusal(status: u16, code: &str, details: Value) -> (u16, Value) {
+fn refusal(status: u16, code: &str, details: &Value) -> (u16, Value) {
     (status, json!({"error": {"code": code, "message": code, "details": details}, "detail": code}))
 }
 

@@ -27,12 +27,12 @@ pub(super) fn todos(items: &[Value]) -> Action {
 /// A refused permission as an entry.
 pub(super) fn permission(request: &PermissionRequest) -> Action {
     let title = format!("{}: {}", request.permission, request.patterns.join(", "));
-    interaction(&request.id, "permission", title, cut(&request.metadata, MAX_DETAIL))
+    interaction(&request.id, "permission", &title, cut(&request.metadata, MAX_DETAIL))
 }
 
 /// A refused question as an entry.
 pub(super) fn question(request: &QuestionRequest) -> Action {
-    interaction(&request.id, "question", question_title(request), cut(&Value::Array(request.questions.clone()), MAX_DETAIL))
+    interaction(&request.id, "question", &question_title(request), cut(&Value::Array(request.questions.clone()), MAX_DETAIL))
 }
 
 /// A question in a line.
@@ -41,11 +41,11 @@ pub(super) fn question_title(request: &QuestionRequest) -> String {
     cut_text(&texts.join(" / "), 500)
 }
 
-fn interaction(request: &str, kind: &str, title: String, detail: Value) -> Action {
+fn interaction(request: &str, kind: &str, title: &str, detail: Value) -> Action {
     let note = InteractionNote {
         request: request.to_owned(),
         kind: kind.to_owned(),
-        title: cut_text(&title, 500),
+        title: cut_text(title, 500),
         outcome: "rejected".to_owned(),
         reason: Some(REFUSAL.to_owned()),
         detail,
