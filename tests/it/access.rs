@@ -304,11 +304,9 @@ async fn the_document_of_the_api_is_sound(cx: &Cx) -> Result<()> {
     for route in document.routes()? {
         let name = text(&route.operation, "operationId")?.to_owned();
         ensure!(names.insert(name.clone()), "two operations are called {name}");
-        ensure!(
-            route.operation["responses"].as_object().is_some_and(|answers| answers.len() >= 2),
-            "{} says not what it answers",
-            key(&route)
-        );
+        let answers = route.operation["responses"].as_object().with_context(|| format!("{} has no answers", key(&route)))?;
+        ensure!(answers.len() >= 2, "{} says not what it answers", key(&route));
+        ensure!(answers.values().all(|answer| answer["description"].is_string()), "{}: an answer is not described", key(&route));
         let in_path = route.path.matches('{').count();
         let described = route.operation["parameters"].as_array().into_iter().flatten().filter(|parameter| parameter["in"] == "path");
         ensure!(described.clone().count() == in_path, "{} has not each parameter of its path", key(&route));
