@@ -3,7 +3,7 @@
 
 use super::strict::Strict;
 use crate::error::{ApiError, FieldError, shown};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_json::{Deserializer, Value, json};
 use serde_path_to_error::Segment;
@@ -63,7 +63,7 @@ fn attempt<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
 fn refusal(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> Refusal {
     let inner = error.inner();
     // A wrong type in place of an enum's word is called a wrong syntax too.
-    if inner.classify() != Category::Data && serde_json::from_slice::<IgnoredAny>(bytes).is_err() {
+    if inner.classify() != Category::Data && serde_json::from_slice::<Value>(bytes).is_err() {
         return Refusal::Syntax(inner.to_string());
     }
     let text = inner.to_string();
