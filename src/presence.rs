@@ -3,9 +3,11 @@
 use crate::app::App;
 use crate::domain::presence::status;
 use crate::store::StoreError;
+use crate::store::codebases::CodebaseFilter;
 use crate::store::workers::WorkerRecord;
 use crate::sync::lock;
-use muster_protocol::ids::WorkerId;
+use muster_protocol::codebase::{Codebase, CodebaseStatus};
+use muster_protocol::ids::{CodebaseId, WorkerId};
 use muster_protocol::time::Timestamp;
 use muster_protocol::worker::{Worker, WorkerStatus};
 use std::collections::{BTreeMap, HashMap};
@@ -96,6 +98,44 @@ impl App {
         let records = self.store.workers(model).await?;
         let running = self.store.running_by_worker().await?;
         Ok(records.iter().map(|record| self.shown(record, &running)).collect())
+    }
+}
+
+impl App {
+    /// A codebase with whether its worker is there.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn codebase(&self, id: &CodebaseId) -> Result<Option<Codebase>, StoreError> {
+        let Some(mut codebase) = self.store.codebase(id).await? else { return Ok(None) };
+        let worker = match &codebase.worker_id {
+            Some(worker) => self.worker(worker).await?,
+            None => None,
+        };
+        show(&mut codebase, worker.map(|worker| worker.status).as_ref());
+        Ok(Some(codebase))
+    }
+
+    /// Codebases with whether their workers are there.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn codebases(&self, filter: &CodebaseFilter) -> Result<Vec<Codebase>, StoreError> {
+        let workers = self.workers(None).await?.into_iter();
+        let statuses: BTreeMap<_, _> = workers.map(|worker| (worker.worker_id, worker.status)).collect();
+        let mut codebases = self.store.codebases(filter).await?;
+        for codebase in &mut codebases {
+            let status = codebase.worker_id.as_ref().and_then(|worker| statuses.get(worker));
+            show(codebase, status);
+        }
+        Ok(codebases)
+    }
+}
+
+/// A codebase is there if its worker is, and says nothing against it. One of a worker that is still to register counts as there.
+fn show(codebase: &mut Codebase, worker: Option<&WorkerStatus>) {
+    if matches!(worker, Some(WorkerStatus::Stale | WorkerStatus::Offline)) || codebase.problem.is_some() {
+        codebase.status = CodebaseStatus::Offline;
     }
 }
 

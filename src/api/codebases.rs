@@ -7,14 +7,13 @@ use crate::error::{ApiError, FieldError};
 use crate::store::codebases::{CodebaseFilter, PutCodebase, RemoveCodebase, RemoveOutcome};
 use axum::Json as Answer;
 use axum::extract::State;
-use muster_protocol::codebase::{Codebase, CodebaseStatus, CreateCodebase, GLOBAL_NAME, RegisterCodebase};
+use muster_protocol::codebase::{Codebase, CreateCodebase, GLOBAL_NAME, RegisterCodebase};
 use muster_protocol::error::{ErrorBody, code};
 use muster_protocol::ids::{CodebaseId, SessionId, TaskId, WorkerId, is_acceptable_id};
 use muster_protocol::task::{SubmitTask, Target, builtin_mode};
-use muster_protocol::worker::{Done, WorkerStatus};
+use muster_protocol::worker::Done;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
 
 /// The answer to a new codebase: the codebase, or the task that looks for the worker that has it.
@@ -133,7 +132,7 @@ pub(crate) async fn list_again(state: State<App>, who: Principal, query: Query<C
 #[utoipa::path(get, path = "/v1/opencode/codebases/{id}", tag = "codebases", summary = "Get a codebase",
     params(("id" = String, Path)), responses((status = 200, body = Codebase), (status = 404, body = ErrorBody)))]
 pub(crate) async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<CodebaseId>) -> Result<Answer<Codebase>, ApiError> {
-    app.codebase(&id).await.map(Answer)
+    app.codebase(&id).await?.map(Answer).ok_or_else(|| ApiError::not_found("codebase", &id))
 }
 
 /// `DELETE /v1/opencode/codebases/{id}`
@@ -191,7 +190,7 @@ pub(crate) async fn trigger(
     PathId(id): PathId<CodebaseId>,
     Json(body): Json<Trigger>,
 ) -> Result<Answer<Triggered>, ApiError> {
-    app.codebase(&id).await?;
+    app.store.codebase(&id).await?.ok_or_else(|| ApiError::not_found("codebase", &id))?;
     let lines: Vec<_> = std::iter::once(body.prompt).chain(body.files.iter().map(|file| format!("@{file}"))).collect();
     let wanted = SubmitTask {
         prompt: lines.join("\n"),
@@ -211,37 +210,4 @@ pub(crate) async fn trigger(
         error: None,
         task_id: task.id,
     }))
-}
-
-impl App {
-    /// Codebases with whether their workers are there.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn codebases(&self, filter: &CodebaseFilter) -> Result<Vec<Codebase>, ApiError> {
-        let there: BTreeMap<WorkerId, WorkerStatus> =
-            self.workers(None).await?.into_iter().map(|worker| (worker.worker_id, worker.status)).collect();
-        let mut codebases = self.store.codebases(filter).await?;
-        for codebase in &mut codebases {
-            show(codebase, codebase.worker_id.as_ref().and_then(|worker| there.get(worker)));
-        }
-        Ok(codebases)
-    }
-
-    async fn codebase(&self, id: &CodebaseId) -> Result<Codebase, ApiError> {
-        let mut codebase = self.store.codebase(id).await?.ok_or_else(|| ApiError::not_found("codebase", id))?;
-        let worker = match &codebase.worker_id {
-            Some(worker) => self.worker(worker).await?,
-            None => None,
-        };
-        show(&mut codebase, worker.map(|worker| worker.status).as_ref());
-        Ok(codebase)
-    }
-}
-
-/// A codebase is there if its worker is, and says nothing against it. One of a worker that is still to register counts as there.
-fn show(codebase: &mut Codebase, worker: Option<&WorkerStatus>) {
-    if matches!(worker, Some(WorkerStatus::Stale | WorkerStatus::Offline)) || codebase.problem.is_some() {
-        codebase.status = CodebaseStatus::Offline;
-    }
 }

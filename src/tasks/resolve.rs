@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::codebases::CodebaseFilter;
-use muster_protocol::codebase::Codebase;
+use muster_protocol::codebase::{Codebase, CodebaseStatus};
 use muster_protocol::ids::{CodebaseId, WorkerId};
 use muster_protocol::task::{SubmitTask as Wanted, Target, builtin_mode};
 use muster_protocol::worker::{Worker, WorkerStatus};
@@ -80,8 +80,12 @@ impl App {
             return Ok(codebase);
         }
         let filter = CodebaseFilter { worker: worker.map(|worker| worker.worker_id.clone()), ..CodebaseFilter::default() };
-        let all = self.store.codebases(&filter).await?;
+        let all = self.codebases(&filter).await?;
         let mut found: Vec<_> = all.iter().filter(|codebase| codebase.name == name).cloned().collect();
+        // Of several with one name, those whose worker is there are meant.
+        if found.iter().any(|codebase| codebase.status == CodebaseStatus::Active) {
+            found.retain(|codebase| codebase.status == CodebaseStatus::Active);
+        }
         match found.len() {
             1 => Ok(found.remove(0)),
             0 => {

@@ -16,6 +16,7 @@ mod failures;
 mod plain_workers;
 mod pulling;
 mod quick_start;
+mod registering;
 mod restart;
 mod runs;
 mod startup;
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         failures::cases(),
         cancel::cases(),
         conversations::cases(),
+        registering::cases(),
         restart::cases(),
     ];
     support::run(cases.into_iter().flatten().collect())

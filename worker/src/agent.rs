@@ -10,6 +10,7 @@ pub use shared::{Fatal, Shared};
 use crate::clock::BootTime;
 use crate::config::{Config, system_env};
 use crate::identity::{IdentityError, StateDir};
+use crate::inventory::added::Added;
 use crate::opencode::server::{self, Setup};
 use crate::opencode::{HOW_TO_INSTALL, environment, find};
 use crate::process::{Spawner, adopt_orphans};
@@ -70,6 +71,8 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let token = config.token.as_ref().map(|token| token.expose_secret().to_owned());
     let server = Client::new(&config.server, token)?;
     let (spool, left) = Spool::open(&state.path, config.spool_max_bytes).map_err(system("cannot open the spool"))?;
+    let added =
+        Added::open(&state.path).map_err(system("cannot read the codebases that were added (codebases.json in the state directory)"))?;
     let signals = drain::Signals::new().map_err(system("cannot listen to signals"))?;
     adopt_orphans();
     let environment = environment::prepare(&config, &system_env()).map_err(system("cannot prepare OpenCode's directories"))?;
@@ -83,7 +86,7 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     introduce(&config, &state);
     let stop_opencode = CancellationToken::new();
     let (opencode, supervisor) = server::supervise(setup, stop_opencode.clone());
-    let shared = Shared::new(config, state.worker_id.clone(), InstanceId(uuid::Uuid::now_v7()), server, opencode, spool);
+    let shared = Shared::new(config, state.worker_id.clone(), InstanceId(uuid::Uuid::now_v7()), server, opencode, spool, added);
     let supervisor = tokio::spawn(supervisor);
     shared.tracker.spawn(register::keep_registered(Arc::clone(&shared)));
     recover_all(&shared, left);

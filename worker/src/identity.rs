@@ -59,7 +59,7 @@ impl StateDir {
 /// The locked file, or the id of the process that holds it.
 fn lock(dir: &Path) -> std::io::Result<Result<File, String>> {
     let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(dir.join("lock"))?;
-    if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !taken(&file) {
         let mut holder = String::new();
         file.read_to_string(&mut holder)?;
         let holder = holder.trim();
@@ -69,6 +69,17 @@ fn lock(dir: &Path) -> std::io::Result<Result<File, String>> {
     file.rewind()?;
     writeln!(file, "{}", std::process::id())?;
     Ok(Ok(file))
+}
+
+/// Takes the lock, tried for a second: a daemon that is just ending, or its children on their way to their own program,
+/// still have it for a moment.
+fn taken(file: &File) -> bool {
+    let free = || rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive).is_ok();
+    free()
+        || (0..20).any(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            free()
+        })
 }
 
 fn worker_id(path: &Path) -> std::io::Result<WorkerId> {

@@ -1,11 +1,13 @@
 //! What this machine offers: codebases with their git state, capabilities, models. Looked at every few seconds, so that
 //! the server's picture stays fresh without a restart.
 
+pub mod added;
 pub mod git;
 
 use crate::config::{CodebaseSetting, Config};
 use crate::opencode::find;
 use crate::opencode::server::{OpenCode, State};
+use added::Added;
 use futures_util::future::join_all;
 use muster_protocol::codebase::{GLOBAL_NAME, RegisterCodebase};
 use muster_protocol::ids::{InstanceId, WorkerId};
@@ -72,7 +74,7 @@ impl Inspector {
     }
 
     /// Looks.
-    pub async fn inspect(&mut self, config: &Config, opencode: &OpenCode) -> Inventory {
+    pub async fn inspect(&mut self, config: &Config, added: &Added, opencode: &OpenCode) -> Inventory {
         let path = std::env::var_os("PATH");
         let mut capabilities = Vec::new();
         for (capability, program) in [("git", "git"), ("ripgrep", "rg")] {
@@ -81,11 +83,12 @@ impl Inspector {
             }
         }
         let state = opencode.state();
-        if !matches!(state, State::Missing) {
+        // One that cannot be started is none: tasks had better wait, or go elsewhere.
+        if matches!(state, State::Ready(_) | State::Starting { problem: None }) {
             capabilities.push(OPENCODE.to_owned());
         }
         capabilities.sort();
-        let mut next = Inventory { capabilities, codebases: codebases(config).await, ..Inventory::default() };
+        let mut next = Inventory { capabilities, codebases: codebases(config, added).await, ..Inventory::default() };
         self.models(config, &state, &mut next).await;
         self.last = next.clone();
         next
@@ -143,7 +146,7 @@ impl Default for Inspector {
 }
 
 /// All codebases, the global one first.
-pub async fn codebases(config: &Config) -> Vec<RegisterCodebase> {
+pub async fn codebases(config: &Config, added: &Added) -> Vec<RegisterCodebase> {
     let global = RegisterCodebase {
         name: GLOBAL_NAME.to_owned(),
         path: config.home.to_string_lossy().into_owned(),
@@ -156,6 +159,7 @@ pub async fn codebases(config: &Config) -> Vec<RegisterCodebase> {
     };
     let mut all = vec![global];
     all.extend(join_all(config.codebases.iter().map(codebase)).await);
+    all.extend(join_all(added.besides(&config.codebases).iter().map(codebase)).await);
     all
 }
 

@@ -24,7 +24,7 @@ async fn look_and_register(shared: &Shared) {
     let mut known: Option<Inventory> = None;
     let mut zombies = HashSet::new();
     loop {
-        let inventory = inspector.inspect(&shared.config, &shared.opencode).await;
+        let inventory = inspector.inspect(&shared.config, &shared.added, &shared.opencode).await;
         if known.as_ref() != Some(&inventory) {
             tell_changes(known.as_ref(), &inventory);
             register(shared, &inventory).await;

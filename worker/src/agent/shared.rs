@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::contact::Contact;
+use crate::inventory::added::Added;
 use crate::opencode::server::OpenCode;
 use crate::spool::Spool;
 use crate::task::attempt::Table;
@@ -41,6 +42,8 @@ pub struct Shared {
     pub opencode: OpenCode,
     /// What is written down.
     pub spool: Spool,
+    /// Codebases that were added at the server's request.
+    pub added: Added,
     /// All attempts.
     pub table: Table,
     /// Everything that is spawned.
@@ -62,7 +65,15 @@ pub struct Shared {
 impl Shared {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(config: Config, worker_id: WorkerId, instance: InstanceId, server: Client, opencode: OpenCode, spool: Spool) -> Arc<Self> {
+    pub fn new(
+        config: Config,
+        worker_id: WorkerId,
+        instance: InstanceId,
+        server: Client,
+        opencode: OpenCode,
+        spool: Spool,
+        added: Added,
+    ) -> Arc<Self> {
         Arc::new(Self {
             config,
             worker_id,
@@ -71,6 +82,7 @@ impl Shared {
             contact: Contact::default(),
             opencode,
             spool,
+            added,
             table: Table::default(),
             tracker: TaskTracker::new(),
             exit: CancellationToken::new(),

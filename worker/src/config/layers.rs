@@ -92,7 +92,13 @@ fn env_values(defaults: &Dict, prefix: &str, env: &BTreeMap<String, String>, pro
         let variable = format!("MUSTER_{}", path.replace('.', "_").to_uppercase());
         if let Value::Dict(_, inner) = default {
             let nested = if OPEN_TABLES.contains(&key.as_str()) {
-                env.get(&variable).filter(|text| !text.is_empty()).map(|text| pairs(key, text.split(','), problems)).unwrap_or_default()
+                // `MUSTER_CODEBASE=a=/a` reads as well as `MUSTER_CODEBASES=a=/a,b=/b`.
+                let singular = variable.trim_end_matches('S').to_owned();
+                env.get(&variable)
+                    .or_else(|| env.get(&singular))
+                    .filter(|text| !text.is_empty())
+                    .map(|text| pairs(key, text.split(','), problems))
+                    .unwrap_or_default()
             } else {
                 env_values(inner, &format!("{path}."), env, problems)
             };

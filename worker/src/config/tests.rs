@@ -39,6 +39,9 @@ fn codebases_come_from_flags_and_from_the_file_with_settings() {
     let config = good(&Flags { config: Some(file), codebases: vec!["c=/c".to_owned()], ..Flags::default() }, &[]);
     let seen: Vec<_> = config.codebases.iter().map(|c| (c.name.as_str(), c.path.to_str().unwrap(), c.parallel)).collect();
     assert_eq!(seen, [("a", "/home/u/a", 1), ("b", "/b/x", 3), ("c", "/c", 1)]);
+    for variable in ["MUSTER_CODEBASES", "MUSTER_CODEBASE"] {
+        assert_eq!(good(&Flags::default(), &[(variable, "d=/d,e=/e")]).codebases.len(), 2, "{variable}");
+    }
 }
 
 #[test]

@@ -182,6 +182,10 @@ mod tests {
         assert!(child.try_wait().unwrap().is_none());
         assert!(super::kill_stale(pid, started));
         child.wait().unwrap();
+        // Its children die in their own time.
+        while super::snapshot().iter().any(|process| process.session == pid && !process.zombie) {
+            std::thread::yield_now();
+        }
         assert!(!super::kill_stale(pid, started));
     }
 

@@ -6,8 +6,9 @@ use super::{Ending, not_begun};
 use crate::agent::Shared;
 use crate::inventory;
 use crate::opencode::error::{Failure, code};
+use muster_protocol::codebase::GLOBAL_NAME;
 use muster_protocol::stream::EntryKind;
-use muster_protocol::task::builtin_mode;
+use muster_protocol::task::{Task, builtin_mode};
 use std::path::Path;
 
 /// Runs `echo`, `noop` or `register_codebase`.
@@ -25,37 +26,31 @@ pub(super) fn run(shared: &Shared, attempt: &Attempt) -> Ending {
             speech.flush();
             done(task.prompt.clone())
         }
-        builtin_mode::REGISTER_CODEBASE => match register_codebase(task.metadata.get("path").and_then(|path| path.as_str())) {
-            Ok(path) => {
-                shared.look_again.notify_one();
-                done(format!("{path} is a directory on {}", shared.config.name))
-            }
-            Err(failure) => Ending::Failed(failure, None),
-        },
+        builtin_mode::REGISTER_CODEBASE => register_codebase(shared, task),
         _ => done(String::new()),
     }
 }
 
-fn register_codebase(path: Option<&str>) -> Result<&str, Failure> {
-    let path = path.filter(|path| Path::new(path).is_absolute());
-    let path = path.ok_or_else(|| Failure::new(code::CODEBASE_MISSING, "metadata.path must be an absolute path"))?;
-    match inventory::problem(Path::new(path)) {
-        None => Ok(path),
-        Some(problem) => Err(Failure::new(code::CODEBASE_MISSING, problem)),
+/// Adds the directory that the task asks for, if it is here; another worker may have it otherwise.
+fn register_codebase(shared: &Shared, task: &Task) -> Ending {
+    let text = |key: &str| task.metadata.get(key).and_then(|value| value.as_str()).unwrap_or_default();
+    let path = Path::new(text("path"));
+    if !path.is_absolute() {
+        let failure = Failure::new(code::CODEBASE_MISSING, "metadata.path must be an absolute path");
+        return Ending::Failed(failure, None);
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::register_codebase;
-
-    #[test]
-    fn only_a_directory_that_exists_can_be_registered() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().to_str().unwrap();
-        assert_eq!(register_codebase(Some(path)).unwrap(), path);
-        for bad in [None, Some("relative"), Some("/does/not/exist")] {
-            assert_eq!(register_codebase(bad).unwrap_err().code, "codebase_missing");
+    if let Some(problem) = inventory::problem(path) {
+        tracing::info!("task {}: handed back, {problem}", task.id);
+        return Ending::HandedBack;
+    }
+    let last = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let name = Some(text("name")).filter(|name| !name.is_empty() && *name != GLOBAL_NAME).unwrap_or(&last);
+    match shared.added.add(name, path, text("description")) {
+        Ok(()) => {
+            shared.look_again.notify_one();
+            let result = format!("{} is a directory on {} and is registered", path.display(), shared.config.name);
+            Ending::Completed { result, usage: None, changes: vec![] }
         }
+        Err(error) => Ending::Failed(Failure::new(code::SPOOL_ERROR, format!("it cannot be written down: {error}")), None),
     }
 }

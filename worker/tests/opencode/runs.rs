@@ -280,7 +280,7 @@ fn latency() {
     delays.sort_unstable();
     let median = delays[delays.len() / 2];
     assert!(known.data("text").len() > 20, "told in pieces: {}", known.data("text").len());
-    assert!(median < 100, "half of the entries took longer than {median} ms: {delays:?}");
+    assert!(median < 250, "half of the entries took longer than {median} ms: {delays:?}");
 }
 
 fn several() {
