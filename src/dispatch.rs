@@ -63,6 +63,8 @@ impl App {
     /// # Errors
     /// [`PullError`].
     pub async fn pull(&self, worker: &WorkerId, pull: Pull) -> Result<Pulled, PullError> {
+        // Nothing is kept of whoever is not registered.
+        self.check_registered(worker, &pull).await?;
         self.heard_of(worker);
         let mut newest = self.pulls.enter(worker, pull.instance, pull.pull_seq);
         self.renew(worker, &pull.running).await?;
@@ -94,10 +96,7 @@ impl App {
 
     /// Looks whether there is something to tell; a write only if so.
     async fn look(&self, worker: &WorkerId, pull: &Pull, tell_drops: bool) -> Result<Option<Told>, PullError> {
-        let record = self.store.worker(worker).await?.filter(|record| !record.gone).ok_or(PullError::NotRegistered)?;
-        if record.instance != Some(pull.instance) || record.registration != pull.registration {
-            return Err(PullError::Superseded);
-        }
+        self.check_registered(worker, pull).await?;
         if !self.store.has_something_for(worker, &pull.running, self.now()).await? {
             return Ok(None);
         }
@@ -118,6 +117,12 @@ impl App {
                 Ok((!silent).then_some(told))
             }
         }
+    }
+
+    async fn check_registered(&self, worker: &WorkerId, pull: &Pull) -> Result<(), PullError> {
+        let record = self.store.worker(worker).await?.filter(|record| !record.gone).ok_or(PullError::NotRegistered)?;
+        let is_current = record.instance == Some(pull.instance) && record.registration == pull.registration;
+        if is_current { Ok(()) } else { Err(PullError::Superseded) }
     }
 
     fn answer(&self, worker: &WorkerId, told: Told) -> Pulled {

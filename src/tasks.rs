@@ -200,9 +200,10 @@ impl App {
         }
         // Whoever names no attempt is a plain worker, whose lease is longer.
         let is_plain = report.attempt.is_none();
-        self.heard_of(&report.worker_id);
+        let worker = report.worker_id.clone();
         match self.store.write(Report { task: id, report, now: self.now() }).await? {
             ReportOutcome::Taken(record) => {
+                self.heard_of(&worker);
                 self.follow_up(&record, is_plain);
                 Ok(record.task)
             }

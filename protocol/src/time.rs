@@ -57,11 +57,14 @@ impl<'de> Deserialize<'de> for Timestamp {
             }
 
             fn visit_i64<E: de::Error>(self, ms: i64) -> Result<Timestamp, E> {
-                Ok(Timestamp(ms))
+                // What cannot be written as a date could not be read again.
+                let at = jiff::Timestamp::from_millisecond(ms);
+                at.map(|_| Timestamp(ms)).map_err(|_| E::invalid_value(de::Unexpected::Signed(ms), &self))
             }
 
             fn visit_u64<E: de::Error>(self, ms: u64) -> Result<Timestamp, E> {
-                i64::try_from(ms).map(Timestamp).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(ms), &self))
+                let signed = i64::try_from(ms).map_err(|_| E::invalid_value(de::Unexpected::Unsigned(ms), &self))?;
+                self.visit_i64(signed)
             }
         }
         d.deserialize_any(Visitor)
@@ -98,5 +101,14 @@ mod tests {
         assert_eq!(Timestamp::parse("2023-11-14T22:13:20.123456"), expected);
         assert_eq!(Timestamp::parse("2023-11-14T23:13:20.123+01:00"), expected);
         assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn a_number_that_is_no_date_is_refused() {
+        let read = |json: &str| serde_json::from_str::<Timestamp>(json).ok();
+        assert_eq!(read("1700000000123"), Some(Timestamp(1_700_000_000_123)));
+        for wrong in ["9223372036854775807", "-9223372036854775808", "18446744073709551615", "1.5"] {
+            assert_eq!(read(wrong), None, "{wrong}");
+        }
     }
 }

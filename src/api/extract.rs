@@ -13,6 +13,7 @@ mod body;
 mod fields;
 mod nul;
 mod path;
+mod strict;
 
 pub use body::{BodyLimit, Json, JsonKeepNul, OptionalJson, RawBody};
 pub use path::{PathId, PathIds, PathParam};

@@ -184,8 +184,10 @@ pub(crate) async fn report(
     State(app): State<App>,
     who: Principal,
     PathId(id): PathId<TaskId>,
-    JsonKeepNul(body): JsonKeepNul<ReportStatus>,
+    JsonKeepNul(mut body): JsonKeepNul<ReportStatus>,
 ) -> Result<Answer<StatusReported>, ApiError> {
+    // Earlier workers say nothing in several ways.
+    body.session_id.take_if(|id| id.as_str().is_empty());
     check_ids(&body.worker_id, body.session_id.as_ref())?;
     who.act_for(&body.worker_id)?;
     let task = app.report(id, body).await?;
@@ -229,7 +231,12 @@ fn check_ids(worker: &WorkerId, session: Option<&SessionId>) -> Result<(), ApiEr
 }
 
 fn check_order(body: &stream::AppendEntries) -> Result<(), ApiError> {
-    for (n, (entry, expected)) in body.entries.iter().zip(body.first_seq..).enumerate() {
+    let mut next = Some(body.first_seq);
+    for (n, entry) in body.entries.iter().enumerate() {
+        let Some(expected) = next.filter(|seq| i64::try_from(*seq).is_ok()) else {
+            return Err(ApiError::invalid("first_seq", "is larger than any attempt can have"));
+        };
+        next = expected.checked_add(1);
         if entry.seq != expected {
             return Err(ApiError::invalid(format!("entries[{n}].seq"), format!("must be {expected}: entries are in order, without gaps")));
         }
@@ -319,9 +326,9 @@ impl App {
     async fn append(&self, who: &Principal, write: AppendEntries) -> Result<u64, ApiError> {
         let (task, worker, is_plain) = (write.task, write.worker.clone(), write.attempt.is_none());
         let count = write.entries.len() as u64;
-        self.heard_of(&worker);
         match self.store.write(write).await? {
             AppendOutcome::Taken { next_seq, attempt, .. } => {
+                self.heard_of(&worker);
                 metrics::counter!(crate::telemetry::metric::STREAM_ENTRIES).increment(count);
                 self.renew_one(&worker, task, attempt, is_plain).await?;
                 Ok(next_seq)
@@ -333,8 +340,10 @@ impl App {
     }
 
     async fn reserve(&self, worker: &WorkerId) -> Result<Reserved, ApiError> {
-        self.heard_of(worker);
         let reserved = self.store.write(ReserveTask { worker: worker.clone(), now: self.now() }).await?;
+        if !matches!(reserved, Reserved::NotRegistered) {
+            self.heard_of(worker);
+        }
         if let Reserved::Task(task) = &reserved {
             self.grant_reservation(worker, task.id, task.attempt);
         }

@@ -10,7 +10,7 @@ use axum::{Extension, Router};
 use muster_protocol::error::ErrorBody;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
-use utoipa::openapi::{Components, ContentBuilder, Info, OpenApi, OpenApiBuilder, Ref, ResponseBuilder};
+use utoipa::openapi::{Components, ContentBuilder, Info, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder};
 use utoipa::{PartialSchema, ToSchema};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter, UtoipaMethodRouterExt};
 
@@ -91,11 +91,16 @@ fn describe(operation: &mut Operation, access: Access) {
     }
     let error = ContentBuilder::new().schema(Some(Ref::from_schema_name(ErrorBody::name()))).build();
     let error = ResponseBuilder::new().description("A refusal").content("application/json", error).build();
-    operation.responses.responses.entry("default".to_owned()).or_insert_with(|| error.into());
-    // Handlers of different resources have the same names.
-    if let (Some(id), Some(tag)) = (&operation.operation_id, operation.tags.iter().flatten().next()) {
-        operation.operation_id = Some(format!("{tag}_{id}"));
+    for (status, response) in &mut operation.responses.responses {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            // The specification wants a text for each.
+            let text = if status.starts_with('2') { "The answer" } else { "A refusal" };
+            text.clone_into(&mut response.description);
+        }
     }
+    operation.responses.responses.entry("default".to_owned()).or_insert_with(|| error.into());
     if !access.is_public() {
         operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(SECURITY, [])]);
         let scope = format!("Scope: {}.", access.words());

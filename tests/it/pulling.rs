@@ -249,7 +249,7 @@ async fn two_turns_of_a_conversation_go_to_the_worker_that_has_its_session(cx: &
     one.run(&given, &["1"]).await?;
     ensure!(other.pull(&[], Duration::ZERO).await?.is_empty(), "the second turn goes to a worker without the session");
     let given = one.take().await?;
-    ensure!(given.task.id == second.id && given.session_id.as_ref().map(|id| id.as_str()) == Some("ses_talk-1"), "{given:?}");
+    ensure!(given.task.id == second.id && given.session_id == Some("ses_talk-1".into()), "{given:?}");
     one.run(&given, &["2"]).await?;
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Wrong fields, all of them: serde stops at the first one, so each is noted, something of a right type is put in its place,
 //! and the body is read again.
 
+use super::strict::Strict;
 use crate::error::{ApiError, FieldError, shown};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
@@ -54,19 +55,23 @@ enum Refusal {
 
 fn attempt<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     let mut reader = Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut reader).map_err(|error| refusal(&error))?;
+    let value = serde_path_to_error::deserialize(Strict(&mut reader)).map_err(|error| refusal(&error, bytes))?;
     reader.end().map_err(|error| Refusal::Syntax(error.to_string()))?;
     Ok(value)
 }
 
-fn refusal(error: &serde_path_to_error::Error<serde_json::Error>) -> Refusal {
+fn refusal(error: &serde_path_to_error::Error<serde_json::Error>, bytes: &[u8]) -> Refusal {
     let inner = error.inner();
-    if inner.classify() != Category::Data {
+    // A wrong type in place of an enum's word is called a wrong syntax too.
+    if inner.classify() != Category::Data && serde_json::from_slice::<Value>(bytes).is_err() {
         return Refusal::Syntax(inner.to_string());
     }
     let text = inner.to_string();
     // The place is in the path already; a body that was put right has other places.
     let mut message = text.split(" at line ").next().unwrap_or(&text).to_owned();
+    if message == "expected value" {
+        "is of another type than this field has".clone_into(&mut message);
+    }
     let mut way: Vec<Step> = error
         .path()
         .iter()

@@ -206,3 +206,22 @@ proptest! {
         never_a_fault("/register", &[&body[..from], &body[to..]].concat());
     }
 }
+
+#[tokio::test]
+async fn an_array_is_no_object_at_any_depth() {
+    for (body, field) in
+        [("[\"x\"]", ""), ("{\"prompt\":\"x\",\"target\":[]}", "target"), ("{\"prompt\":\"x\",\"target\":[\"app\"]}", "target")]
+    {
+        let (status, answer) = post_json("/submit", body).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{body}");
+        let error: ErrorBody = serde_json::from_str(&answer).unwrap();
+        assert_eq!(error.error.details["fields"][0]["field"], field, "{body}");
+        assert!(error.detail.ends_with("expected an object, found sequence"), "{}", error.detail);
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_type_for_a_word_is_told_by_its_field() {
+    let (status, body) = post_json("/submit", r#"{"prompt":"x","on_lost":7}"#).await;
+    assert_eq!((status, message(&body).as_str()), (StatusCode::UNPROCESSABLE_ENTITY, "on_lost: is of another type than this field has"));
+}

@@ -106,7 +106,9 @@ impl Puller {
         self.start(of, &format!("ses_{}", of.task.context_id)).await?;
         self.append(of, 0, texts).await?;
         let mut digest = OutputDigest::default();
-        entries(0, texts).iter().for_each(|entry| digest.add(entry));
+        for entry in &entries(0, texts) {
+            digest.add(entry);
+        }
         let end = json!({ "result": texts.concat(), "entries": texts.len(), "bytes": digest.bytes, "hash": digest.hash });
         Ok(self.report(of, ReportedStatus::Completed, end).await?)
     }

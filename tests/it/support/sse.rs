@@ -49,9 +49,9 @@ impl Sse {
             };
             let Some(chunk) = chunk? else { return Ok(None) };
             self.rest.push_str(std::str::from_utf8(&chunk)?);
-            while let Some((block, rest)) = self.rest.split_once("\n\n") {
-                self.ready.extend(read(block)?);
-                self.rest = rest.to_owned();
+            while let Some(end) = self.rest.find("\n\n") {
+                self.ready.extend(read(&self.rest[..end])?);
+                self.rest.drain(..end + 2);
             }
         }
     }
