@@ -37,7 +37,9 @@ impl App {
         if kinds.into_iter().filter(|given| *given).count() > 1 || (target.worker.is_some() && (target.agent.is_some() || target.any)) {
             return Err(ApiError::invalid("target", "name one of codebase, worker, agent, any; a worker may go with a codebase"));
         }
-        let workers = self.workers(None).await?;
+        // The registry is large; most tasks need no look at it.
+        let by_name = target.worker.is_some() || target.agent.is_some() || wanted.model.is_some();
+        let workers = if by_name { self.workers(None).await? } else { Vec::new() };
         let place = self.place(&target, wanted, &workers).await?;
         let place = match (&place.worker, &wanted.context_id) {
             // Its conversation may say where: the store decides, in the transaction.
