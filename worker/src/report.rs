@@ -226,21 +226,8 @@ impl Reporter {
 }
 
 fn status(shared: &Shared, attempt: &Attempt, status: ReportedStatus) -> ReportStatus {
-    ReportStatus {
-        status,
-        worker_id: shared.worker_id.clone(),
-        instance: Some(shared.instance),
-        attempt: Some(attempt.id.attempt),
-        result: None,
-        error: None,
-        error_code: None,
-        session_id: None,
-        usage: None,
-        changes: vec![],
-        entries: None,
-        bytes: None,
-        hash: None,
-    }
+    let report = ReportStatus::new(status, shared.worker_id.clone(), attempt.id.attempt);
+    ReportStatus { instance: Some(shared.instance), ..report }
 }
 
 fn cut(result: &str) -> String {

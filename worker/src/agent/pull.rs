@@ -152,21 +152,8 @@ async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) 
 fn say_once(shared: &Arc<Shared>, id: AttemptRef, status: ReportedStatus) {
     let speaker = Arc::clone(shared);
     shared.tracker.spawn(async move {
-        let body = ReportStatus {
-            status,
-            worker_id: speaker.worker_id.clone(),
-            instance: Some(speaker.instance),
-            attempt: Some(id.attempt),
-            result: None,
-            error: None,
-            error_code: None,
-            session_id: None,
-            usage: None,
-            changes: vec![],
-            entries: None,
-            bytes: None,
-            hash: None,
-        };
+        let report = ReportStatus::new(status, speaker.worker_id.clone(), id.attempt);
+        let body = ReportStatus { instance: Some(speaker.instance), ..report };
         if let Err(error) = speaker.server.report_status(id.task_id, &body).await {
             tracing::debug!("task {} (attempt {}): {error}", id.task_id, id.attempt);
         }
