@@ -25,7 +25,7 @@ pub(crate) fn short(task: TaskId) -> String {
     id.rsplit_once('-').map_or(id.clone(), |(_, last)| last.to_owned())
 }
 
-/// The task that `typed` means: its id, or the beginning or end of the id of exactly one task.
+/// The task that `typed` means: its id, or the beginning or end of the id, or the beginning of the short form, of exactly one task.
 pub(crate) async fn task(session: &Session<'_>, typed: &str) -> Result<TaskId, Failure> {
     if let Ok(id) = typed.parse() {
         return Ok(id);
@@ -48,8 +48,8 @@ fn is_part_of_id(typed: &str) -> bool {
 fn find(typed: &str, ids: &[TaskId]) -> Result<TaskId, Failure> {
     let typed = typed.to_ascii_lowercase();
     let is_meant = |id: &TaskId| {
-        let id = id.to_string();
-        id.starts_with(&typed) || id.ends_with(&typed)
+        let whole = id.to_string();
+        whole.starts_with(&typed) || whole.ends_with(&typed) || short(*id).starts_with(&typed)
     };
     // A task that moved between two pages while they were read is listed twice.
     let matching: BTreeSet<TaskId> = ids.iter().copied().filter(is_meant).collect();
@@ -106,6 +106,7 @@ mod tests {
     fn a_task_is_found_by_the_beginning_or_the_end_of_its_id() {
         assert_eq!(find("0199bb", &ids()).unwrap(), ids()[2]);
         assert_eq!(find("BEEF", &ids()).unwrap(), ids()[0]);
+        assert_eq!(find("00000001", &ids()).unwrap(), ids()[2], "the beginning of what a table shows");
         for id in ids() {
             assert_eq!(find(&short(id), &ids()).unwrap(), id, "the short form shown in tables must work");
         }

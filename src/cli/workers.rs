@@ -2,7 +2,7 @@
 
 use super::console::Console;
 use super::exit::{Exit, Failure};
-use super::render::ago;
+use super::render::{ago, printable};
 use super::session::{Session, now};
 use super::table::{Table, dim, plain, state};
 use clap::Args;
@@ -51,10 +51,10 @@ fn render(workers: &[Worker], console: &Console, now: Timestamp) -> String {
     }
     let mut lines = vec![table.render(&console.out)];
     for worker in workers {
-        lines.extend(worker.drain_reason.iter().map(|reason| format!("{} drains: {reason}", worker.name)));
-        lines.extend(worker.alarm.iter().map(|alarm| format!("! {}: {alarm}", worker.name)));
+        lines.extend(worker.drain_reason.iter().map(|reason| printable(&format!("{} drains: {reason}", worker.name))));
+        lines.extend(worker.alarm.iter().map(|alarm| printable(&format!("! {}: {alarm}", worker.name))));
     }
-    super::render::printable(&lines.join("\n"))
+    lines.join("\n")
 }
 
 #[cfg(test)]
@@ -72,18 +72,33 @@ mod tests {
 
     #[test]
     fn workers_show_what_they_have_and_what_is_wrong() {
-        let at = Timestamp(1_700_000_000_000);
-        let worker: Worker = serde_json::from_value(json!({
-            "worker_id": "w1", "name": "build-box", "hostname": "h", "capabilities": ["opencode"], "models": [], "global_codebase_id": "c1",
-            "labels": {"gpu": "none", "os": "linux"}, "slots": 4, "running": 1, "status": "active", "registered_at": at, "last_seen": at,
-            "os": "linux", "arch": "x86_64", "opencode_version": "1.2.3", "alarm": "two machines use this id",
-        }))
-        .unwrap();
+        let (at, worker) = worker();
         insta::assert_snapshot!(render(&[worker], &console(), Timestamp(at.0 + 180_000)), @r"
         NAME       STATUS  TASKS  OPENCODE  MODELS  SYSTEM        LABELS             SEEN
         build-box  active  1/4    1.2.3     0       linux/x86_64  gpu=none os=linux  3 min ago
         ! build-box: two machines use this id
         ");
+    }
+
+    #[test]
+    fn colours_reach_the_terminal_and_control_characters_of_others_do_not() {
+        let (at, mut worker) = worker();
+        worker.alarm = Some("\u{1b}[2Jgone".to_owned());
+        let console = Console { out: Channel::terminal(sink(), true, Some(120)), err: Channel::plain(sink()) };
+        let text = render(&[worker], &console, at);
+        assert!(text.contains("\u{1b}[1mNAME"), "{text:?}");
+        assert!(!text.contains("\u{1b}[2J"), "{text:?}");
+    }
+
+    fn worker() -> (Timestamp, Worker) {
+        let at = Timestamp(1_700_000_000_000);
+        let worker = serde_json::from_value(json!({
+            "worker_id": "w1", "name": "build-box", "hostname": "h", "capabilities": ["opencode"], "models": [], "global_codebase_id": "c1",
+            "labels": {"gpu": "none", "os": "linux"}, "slots": 4, "running": 1, "status": "active", "registered_at": at, "last_seen": at,
+            "os": "linux", "arch": "x86_64", "opencode_version": "1.2.3", "alarm": "two machines use this id",
+        }))
+        .unwrap();
+        (at, worker)
     }
 
     #[test]
