@@ -22,7 +22,7 @@ impl Secret {
         Self(format!("{PREFIX}{}_{}", scope.as_str(), letters_of(random)).into())
     }
 
-    /// One that somebody sent; `None` if it has not the form of a token.
+    /// One that somebody sent; `None` if it lacks the form of a token.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (scope, letters) = text.strip_prefix(PREFIX)?.split_once('_')?;

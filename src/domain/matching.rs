@@ -63,19 +63,19 @@ pub fn misfits(needs: &Needs, offer: &Offer<'_>) -> Vec<Blocker> {
     }
     for capability in &needs.capabilities {
         if !offer.capabilities.contains(capability) {
-            fail("capability", format!("it has not the capability `{capability}`"));
+            fail("capability", format!("it lacks the capability `{capability}`"));
         }
     }
     for (key, value) in &needs.labels {
         if offer.labels.get(key) != Some(value) {
-            fail("label", format!("it has not the label `{key}={value}`"));
+            fail("label", format!("it lacks the label `{key}={value}`"));
         }
     }
     if !fixed && !builtin_mode::contains(&needs.mode) && !offer.capabilities.iter().any(|c| c == OPENCODE) {
         fail("no_opencode", "it has no OpenCode".to_owned());
     }
     if let Some(model) = needs.model.as_ref().filter(|model| !fixed && !offer.models.contains(model)) {
-        fail("model", format!("it has not the model `{model}`"));
+        fail("model", format!("it lacks the model `{model}`"));
     }
     failed
 }
