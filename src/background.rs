@@ -20,9 +20,10 @@ struct Duty {
 }
 
 /// Every duty of the server.
-fn duties() -> [Duty; 4] {
+fn duties() -> [Duty; 5] {
     [
         Duty { name: "leases", period: Duration::from_millis(500), run_once: |app| leases::run_once(app).boxed() },
+        Duty { name: "missing_leases", period: Duration::from_secs(10), run_once: |app| leases::grant_where_missing(app).boxed() },
         Duty { name: "due_tasks", period: Duration::from_millis(500), run_once: |app| times::run_once(app).boxed() },
         Duty { name: "presence", period: Duration::from_secs(15), run_once: |app| upkeep::save_presence(app).boxed() },
         Duty { name: "forget", period: Duration::from_mins(1), run_once: |app| upkeep::forget(app).boxed() },
@@ -34,7 +35,7 @@ fn duties() -> [Duty; 4] {
 /// # Errors
 /// If the held attempts cannot be read.
 pub async fn start(app: &App) -> Result<(), StoreError> {
-    leases::grant_to_all_held(app).await?;
+    leases::grant_where_missing(app).await?;
     for duty in duties() {
         let app_of_duty = app.clone();
         app.life.spawn(duty.name, async move { drive(app_of_duty, duty).await });

@@ -63,6 +63,12 @@ impl Leases {
         }
     }
 
+    /// Whether an attempt has a lease.
+    #[must_use]
+    pub fn has(&self, task: TaskId, attempt: u64) -> bool {
+        self.leases.contains_key(&(task, attempt))
+    }
+
     /// Brings a deadline nearer.
     pub fn shorten(&mut self, task: TaskId, attempt: u64, holder: &WorkerId, deadline: Duration) {
         if let Some(lease) = self.leases.get_mut(&(task, attempt)).filter(|lease| lease.holder == *holder) {
