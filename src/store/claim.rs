@@ -167,7 +167,7 @@ impl PullTasks {
     async fn settle_absent(&self, tx: &mut Tx<'_>, record: &TaskRecord, told: &mut Told) -> sqlx::Result<bool> {
         let Some(attempt) = tx.attempt(record.task.id, record.task.attempt).await? else { return Ok(true) };
         if attempt.is_started() {
-            let outcome = super::attempts::lose(tx, record, Loss::Interrupted, self.now).await?;
+            let outcome = super::attempts::lose(tx, record, Loss::Interrupted, Some("it does not know of it any more"), self.now).await?;
             return Ok(outcome == LoseOutcome::Stale);
         }
         if record.cancel_asked_at.is_some() {

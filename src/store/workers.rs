@@ -165,7 +165,7 @@ impl Write for UnregisterWorker {
         }
         tx.execute(LEAVE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await?;
         for record in tx.tasks_held_by(&self.worker).await? {
-            super::attempts::lose(tx, &record, Loss::Left, self.now).await?;
+            super::attempts::lose(tx, &record, Loss::Left, None, self.now).await?;
         }
         tx.execute(CODEBASES_OFFLINE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await?;
         let subject = format!("workers/{}", self.worker);

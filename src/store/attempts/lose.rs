@@ -53,12 +53,18 @@ impl Write for LoseAttempt {
         if !record.held || record.task.attempt != self.attempt {
             return Ok(LoseOutcome::Stale);
         }
-        lose(tx, &record, self.loss, self.now).await
+        lose(tx, &record, self.loss, None, self.now).await
     }
 }
 
-/// Applies the policy of loss to a held task.
-pub(in crate::store) async fn lose(tx: &mut Tx<'_>, record: &TaskRecord, loss: Loss, now: Timestamp) -> sqlx::Result<LoseOutcome> {
+/// Applies the policy of loss to a held task. `said` is what its worker says of it.
+pub(in crate::store) async fn lose(
+    tx: &mut Tx<'_>,
+    record: &TaskRecord,
+    loss: Loss,
+    said: Option<&str>,
+    now: Timestamp,
+) -> sqlx::Result<LoseOutcome> {
     let started = record.task.started_at.is_some();
     if record.cancel_asked_at.is_some() {
         // A run that was begun may still go on where nobody can see it.
@@ -78,7 +84,7 @@ pub(in crate::store) async fn lose(tx: &mut Tx<'_>, record: &TaskRecord, loss: L
             RequeueTask { record, outcome, lost: started, continuation, now }.apply(tx).await?;
         }
         AfterLoss::Fail => {
-            let error = why(record, loss);
+            let error = why(record, loss, said);
             let end = End::without_result(TaskState::Failed, Some(&error), Some(WORKER_LOST));
             FinishTask { record, end, now }.apply(tx).await?;
         }
@@ -86,7 +92,7 @@ pub(in crate::store) async fn lose(tx: &mut Tx<'_>, record: &TaskRecord, loss: L
     Ok(LoseOutcome::Decided(after))
 }
 
-fn why(record: &TaskRecord, loss: Loss) -> String {
+fn why(record: &TaskRecord, loss: Loss, said: Option<&str>) -> String {
     let worker = record.holder.as_ref().map_or("its worker", |id| id.as_str());
     let session = record.task.session_id.as_ref().map(|id| format!(" (OpenCode session {id})")).unwrap_or_default();
     let what = match loss {
@@ -94,7 +100,8 @@ fn why(record: &TaskRecord, loss: Loss) -> String {
         Loss::Interrupted => format!("the run was interrupted on the worker {worker}"),
         Loss::Left => format!("the worker {worker} left while it ran the task"),
     };
-    format!("{what}{session}; look at what it left behind, then retry the task")
+    let said = said.map(|said| format!(": {said}")).unwrap_or_default();
+    format!("{what}{session}{said}; look at what it left behind, then retry the task")
 }
 
 async fn disconnect(tx: &mut Tx<'_>, record: &TaskRecord, now: Timestamp) -> sqlx::Result<()> {

@@ -163,7 +163,7 @@ impl Report {
                 let requeue = RequeueTask { record, outcome: HANDED_BACK, lost: false, continuation: record.continuation, now };
                 requeue.apply(tx).await
             }
-            ReportedStatus::Interrupted => lose(tx, record, Loss::Interrupted, now).await.map(drop),
+            ReportedStatus::Interrupted => lose(tx, record, Loss::Interrupted, self.report.error.as_deref(), now).await.map(drop),
             ReportedStatus::Other(_) => Ok(()),
         }
     }
