@@ -11,9 +11,9 @@ use crate::error::ApiError;
 use crate::store::events::RecordEvent;
 use crate::store::submit::SubmitTask;
 use crate::store::tx::NewEvent;
-use crate::tasks::Place;
+use crate::tasks::{ANSWERED_MODE, Place};
 use muster_protocol::event::kind;
-use muster_protocol::ids::{ContextId, TaskId};
+use muster_protocol::ids::{ContextId, TaskId, WorkerId};
 use muster_protocol::task::{SubmitTask as Wanted, Target, Task, TaskState};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -62,8 +62,8 @@ enum Agent {
     Coordinator,
     /// One of `[[agents]]`, by its place.
     Specialist(usize),
-    /// A registered worker, by its name or id.
-    Machine(String),
+    /// A registered worker, with its name.
+    Machine(WorkerId, String),
 }
 
 impl App {
@@ -90,8 +90,8 @@ impl App {
                 self.answered(who, &message, name, text).await
             }
             Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name).await,
-            Agent::Machine(machine) => {
-                let target = Target { agent: Some(machine), ..Target::default() };
+            Agent::Machine(machine, _) => {
+                let target = Target { worker: Some(machine.0), ..Target::default() };
                 self.let_machine_answer(who, &message, target, name).await
             }
         }
@@ -126,7 +126,7 @@ impl App {
         }
         let workers = self.workers(None).await?;
         let machine = workers.iter().find(|worker| worker.name == *name || worker.worker_id.as_str() == name);
-        machine.map(|worker| Agent::Machine(worker.name.clone())).ok_or_else(|| ApiError::not_found("agent", name))
+        machine.map(|worker| Agent::Machine(worker.worker_id.clone(), worker.name.clone())).ok_or_else(|| ApiError::not_found("agent", name))
     }
 
     fn agent_name(&self, agent: &Agent) -> String {
@@ -135,7 +135,7 @@ impl App {
             Agent::Monitor => format!("Monitor-{server}"),
             Agent::Coordinator => format!("Coordinator-{server}"),
             Agent::Specialist(n) => format!("Worker-{}-{server}", letter(*n)),
-            Agent::Machine(name) => name.clone(),
+            Agent::Machine(_, name) => name.clone(),
         }
     }
 
@@ -144,7 +144,7 @@ impl App {
         let now = self.now();
         let wanted = Wanted {
             prompt: message.prompt(),
-            mode: Some("message".to_owned()),
+            mode: Some(ANSWERED_MODE.to_owned()),
             context_id: message.context_id.clone(),
             target: Some(Target { agent: Some(agent.clone()), ..Target::default() }),
             ..Wanted::default()

@@ -22,6 +22,8 @@ use muster_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
+/// The mode of a message that an agent of this server has answered itself.
+pub const ANSWERED_MODE: &str = "message";
 const DEFAULT_MODE: &str = "build";
 const DEFAULT_ATTEMPTS: u32 = 3;
 const MOST_ATTEMPTS: u32 = 100;
@@ -159,6 +161,10 @@ impl App {
             return Err(ApiError::conflict(code::CONFLICT, message));
         }
         let old = record.task;
+        if old.mode == ANSWERED_MODE {
+            let message = format!("task `{id}` is a message that an agent answered by itself; send the message again");
+            return Err(ApiError::conflict(code::CONFLICT, message));
+        }
         let now = self.now();
         let task = NewTask {
             id: TaskId(self.ids.uuid(now)),
@@ -199,12 +205,15 @@ impl App {
             return Err(ApiError::invalid("status", message));
         }
         // Whoever names no attempt is a plain worker, whose lease is longer.
-        let is_plain = report.attempt.is_none();
+        let (is_plain, said) = (report.attempt.is_none(), report.attempt);
         let worker = report.worker_id.clone();
         match self.store.write(Report { task: id, report, now: self.now() }).await? {
             ReportOutcome::Taken(record) => {
                 self.heard_of(&worker);
-                self.follow_up(&record, is_plain);
+                // A repeated word on an older attempt says nothing of the newest one.
+                if said.is_none_or(|attempt| attempt == record.task.attempt) {
+                    self.follow_up(&record, is_plain);
+                }
                 Ok(record.task)
             }
             ReportOutcome::NotFound => Err(ApiError::not_found("task", id)),
@@ -216,6 +225,7 @@ impl App {
                 Err(conflict(code::CONFLICT, "this worker may not take the task now: it is for another worker, or must wait", &task))
             }
             ReportOutcome::Gap { next_seq } => Err(gap(next_seq)),
+            ReportOutcome::Superseded => Err(superseded()),
         }
     }
 
@@ -253,6 +263,12 @@ fn ended(task: &Task) -> ApiError {
 #[must_use]
 pub fn stale(task: &Task) -> ApiError {
     conflict(code::STALE_ATTEMPT, "this is not the worker's current attempt of the task; stop it and report nothing more", task)
+}
+
+/// 409 for a start of a worker's daemon that a newer one has superseded.
+#[must_use]
+pub fn superseded() -> ApiError {
+    ApiError::conflict(code::SUPERSEDED, "a newer instance of this worker has registered; this one must stop")
 }
 
 /// 409 for entries that others must precede.

@@ -8,7 +8,7 @@ use crate::error::ApiError;
 use crate::store::claim::{ReserveTask, Reserved};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskFilter;
-use crate::tasks::{gap, stale};
+use crate::tasks::{ANSWERED_MODE, gap, stale, superseded};
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -123,10 +123,12 @@ pub(crate) async fn list(
         }
     }
     let page = Page::of(query.limit, query.cursor.as_deref())?;
+    // A token of one worker shows what that worker may see, as `GET tasks/{id}` does.
+    let only_worker = who.worker_id.clone().filter(|_| who.scope == Scope::Worker);
     let filter = TaskFilter {
         states: query.status.map(|word| states(&word)).transpose()?.unwrap_or_default(),
         codebase: query.codebase_id,
-        worker: query.worker_id,
+        worker: only_worker.or(query.worker_id),
         owner: (!who.sees_everything() && who.scope != Scope::Worker).then(|| who.id.clone()),
         context: query.context_id,
         text: query.q,
@@ -210,6 +212,7 @@ pub(crate) async fn append(
     let write = AppendEntries {
         task: id,
         worker: body.worker_id,
+        instance: body.instance,
         attempt: Some(body.attempt),
         first_seq: Some(body.first_seq),
         entries: body.entries,
@@ -260,7 +263,7 @@ pub(crate) async fn post_output(
     check_ids(&body.worker_id, None)?;
     who.act_for(&body.worker_id)?;
     let entry = Entry::new(0, body.timestamp.unwrap_or_else(|| app.now()), EntryKind::Output, &OutputLine { line: body.output });
-    let write = AppendEntries { task: id, worker: body.worker_id, attempt: None, first_seq: None, entries: vec![entry], now: app.now() };
+    let write = AppendEntries { task: id, worker: body.worker_id, instance: None, attempt: None, first_seq: None, entries: vec![entry], now: app.now() };
     app.append(&who, write).await?;
     Ok(Answer(Done { success: true, message: String::new() }))
 }
@@ -314,7 +317,7 @@ pub(crate) async fn message(
     let wanted = SubmitTask {
         prompt: body.prompt,
         model: body.model.or(before.model),
-        mode: body.mode.or(Some(before.mode)),
+        mode: body.mode.or(Some(before.mode).filter(|mode| mode != ANSWERED_MODE)),
         context_id: Some(before.context_id),
         ..SubmitTask::default()
     };
@@ -334,6 +337,7 @@ impl App {
                 Ok(next_seq)
             }
             AppendOutcome::Gap { next_seq } => Err(gap(next_seq)),
+            AppendOutcome::Superseded => Err(superseded()),
             AppendOutcome::NotFound => Err(ApiError::not_found("task", task)),
             AppendOutcome::Stale => Err(stale(&self.task_for(who, task).await?.task)),
         }

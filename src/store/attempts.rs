@@ -7,7 +7,7 @@ mod report;
 
 pub use cancel::{CancelOutcome, CancelTask};
 pub(in crate::store) use end::{End, FinishTask};
-pub(in crate::store) use lose::lose;
+pub(in crate::store) use lose::{lose, reconnect};
 pub use lose::{EndOverdueTask, LoseAttempt, LoseOutcome, MarkReconnected};
 pub use report::{Report, ReportOutcome};
 

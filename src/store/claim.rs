@@ -74,7 +74,7 @@ statements! {
     RETARGET_ATTEMPT: "UPDATE attempts SET instance = $3 WHERE task_id = $1 AND attempt = $2";
     ANYTHING_QUEUED: "SELECT COUNT(*) AS n FROM (SELECT 1 AS one FROM tasks WHERE state = 'submitted' AND held = 0 AND target_worker IN ('', $1)
         AND not_before <= $2 LIMIT 1) q";
-    HELD_REFS: "SELECT id, attempt, cancel_asked_at FROM tasks WHERE held = 1 AND holder = $1";
+    HELD_REFS: "SELECT id, attempt, cancel_asked_at, disconnected_at FROM tasks WHERE held = 1 AND holder = $1";
 }
 
 /// The statements of all files of this module.
@@ -148,6 +148,7 @@ impl PullTasks {
             known.push((at.task_id, at.attempt));
             held += 1;
             if has.contains_key(&(at.task_id, at.attempt)) {
+                super::attempts::reconnect(tx, &record, self.now).await?;
                 if record.cancel_asked_at.is_some() {
                     told.cancel.push(at);
                 }
@@ -276,7 +277,8 @@ impl Store {
         for row in &held {
             let (task, attempt): (TaskId, u64) = (row.parsed("id")?, row.count("attempt")?);
             let named = running.iter().any(|r| r.task_id == task && r.attempt == attempt);
-            if !named || row.maybe_int("cancel_asked_at")?.is_some() {
+            let is_back = row.maybe_int("disconnected_at")?.is_some();
+            if !named || is_back || row.maybe_int("cancel_asked_at")?.is_some() {
                 return Ok(true);
             }
         }

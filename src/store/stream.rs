@@ -4,7 +4,7 @@ use super::row::{Columns as _, to_int};
 use super::sql::statements;
 use super::{Store, StoreError, Tx, Write};
 use crate::events::Wake;
-use muster_protocol::ids::{TaskId, WorkerId};
+use muster_protocol::ids::{InstanceId, TaskId, WorkerId};
 use muster_protocol::stream::{Entry, StreamEntry};
 use muster_protocol::time::Timestamp;
 use serde_json::value::RawValue;
@@ -17,6 +17,8 @@ pub struct AppendEntries {
     pub task: TaskId,
     /// Who sends.
     pub worker: WorkerId,
+    /// Its start of the daemon; plain workers have none.
+    pub instance: Option<InstanceId>,
     /// The attempt; a plain worker's current one if absent.
     pub attempt: Option<u64>,
     /// In order, without gaps. A plain worker's have no numbers of their own and are taken as the next ones.
@@ -43,6 +45,8 @@ pub enum AppendOutcome {
     },
     /// The attempt is not the worker's current one.
     Stale,
+    /// A newer start of the worker's daemon has registered.
+    Superseded,
     /// Entries before these are missing.
     Gap {
         /// The `seq` expected next.
@@ -69,6 +73,9 @@ impl Write for AppendEntries {
         let is_holder = row.flag("held")? && row.maybe_text("holder")?.as_deref() == Some(self.worker.as_str());
         if !is_holder || row.count("attempt")? != number {
             return Ok(AppendOutcome::Stale);
+        }
+        if tx.is_superseded(&self.worker, self.instance).await? {
+            return Ok(AppendOutcome::Superseded);
         }
         let was_disconnected = row.maybe_int("disconnected_at")?.is_some();
         let Some(attempt) = tx.attempt(self.task, number).await? else { return Ok(AppendOutcome::Stale) };

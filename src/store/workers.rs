@@ -54,6 +54,8 @@ statements! {
     SEEN: "UPDATE workers SET last_seen = $2 WHERE id = $1 AND last_seen < $2";
     LEAVE: "UPDATE workers SET gone = 1, draining = 0, drain_reason = NULL, last_seen = $2, updated_at = $2 WHERE id = $1";
     DRAIN: "UPDATE workers SET draining = $2, drain_reason = $3, updated_at = $4 WHERE id = $1";
+    SUPERSEDED: "SELECT COUNT(*) AS n FROM workers WHERE id = $1 AND instr(former_instances, $2) > 0",
+    postgres: "SELECT COUNT(*) AS n FROM workers WHERE id = $1 AND strpos(former_instances, $2) > 0";
     CODEBASES_OFFLINE: "UPDATE codebases SET offline = 1, updated_at = $2 WHERE worker_id = $1";
 }
 
@@ -119,6 +121,13 @@ impl Store {
 }
 
 impl Tx<'_> {
+    /// Whether a start of a worker's daemon has been superseded by a newer one: nothing that it says counts any more.
+    pub(in crate::store) async fn is_superseded(&mut self, worker: &WorkerId, instance: Option<InstanceId>) -> sqlx::Result<bool> {
+        let Some(instance) = instance else { return Ok(false) };
+        let statement = SUPERSEDED.on(self.dialect()).bind(worker.0.clone()).bind(instance.to_string());
+        Ok(self.optional(statement).await?.map(|row| row.int("n")).transpose()?.unwrap_or(0) > 0)
+    }
+
     pub(in crate::store) async fn worker(&mut self, id: &WorkerId) -> sqlx::Result<Option<WorkerRecord>> {
         self.optional(GET.on(self.dialect()).bind(id.0.clone())).await?.as_ref().map(WorkerRecord::read).transpose()
     }

@@ -67,13 +67,13 @@ impl Writer {
 
     pub(super) async fn failed(&self) -> String {
         let mut state = self.state.clone();
-        loop {
-            if let State::Failed(reason) = &*state.borrow_and_update() {
-                return reason.clone();
-            }
-            if state.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+        // An error means that the writer is gone; it says so before it ends, unless it panicked.
+        let gone = state.wait_for(|state| matches!(state, State::Failed(_))).await.is_err();
+        let last = state.borrow().clone();
+        match last {
+            State::Failed(reason) => reason,
+            State::Open if gone => "the task that writes has ended".to_owned(),
+            _ => std::future::pending().await,
         }
     }
 

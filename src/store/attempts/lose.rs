@@ -53,6 +53,10 @@ impl Write for LoseAttempt {
         if !record.held || record.task.attempt != self.attempt {
             return Ok(LoseOutcome::Stale);
         }
+        if self.loss == Loss::GaveUp && record.disconnected_at.is_none() {
+            // It came back meanwhile.
+            return Ok(LoseOutcome::Stale);
+        }
         lose(tx, &record, self.loss, None, self.now).await
     }
 }

@@ -51,6 +51,8 @@ pub enum ReportOutcome {
     NotForIt(Box<Task>),
     /// The status is none that a worker reports.
     UnknownStatus,
+    /// A newer start of the worker's daemon has registered.
+    Superseded,
 }
 
 statements! {
@@ -69,6 +71,9 @@ impl Write for Report {
         let Some(mut record) = tx.task(self.task).await? else { return Ok(ReportOutcome::NotFound) };
         if matches!(self.report.status, ReportedStatus::Other(_)) {
             return Ok(ReportOutcome::UnknownStatus);
+        }
+        if tx.is_superseded(&self.report.worker_id, self.report.instance).await? {
+            return Ok(ReportOutcome::Superseded);
         }
         let is_claim = self.report.status == ReportedStatus::Running && self.report.attempt.is_none();
         if is_claim && !record.held && record.task.state == TaskState::Submitted {
