@@ -126,7 +126,9 @@ impl App {
         }
         let workers = self.workers(None).await?;
         let machine = workers.iter().find(|worker| worker.name == *name || worker.worker_id.as_str() == name);
-        machine.map(|worker| Agent::Machine(worker.worker_id.clone(), worker.name.clone())).ok_or_else(|| ApiError::not_found("agent", name))
+        machine
+            .map(|worker| Agent::Machine(worker.worker_id.clone(), worker.name.clone()))
+            .ok_or_else(|| ApiError::not_found("agent", name))
     }
 
     fn agent_name(&self, agent: &Agent) -> String {

@@ -135,11 +135,9 @@ impl App {
         Pulled { lease_ms: millis(lease), assign: told.assign, cancel: told.cancel, answers: Vec::new(), drop: told.drop }
     }
 
-    /// Renews the leases of what a worker has; one that was lost with it is back.
-    ///
-    /// # Errors
-    /// Of the store.
-    pub async fn renew(&self, worker: &WorkerId, running: &[RunningAttempt]) -> Result<(), StoreError> {
+    /// Renews the leases of what a worker has; one that was lost with it is back. What cannot be written of that now, the comparison of a later
+    /// pull repairs.
+    async fn renew(&self, worker: &WorkerId, running: &[RunningAttempt]) -> Result<(), StoreError> {
         let deadline = self.clock.uptime() + self.config.leases.lease;
         let back: Vec<_> = {
             let mut leases = lock(&self.leases);

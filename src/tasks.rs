@@ -37,8 +37,16 @@ impl App {
     /// [`ApiError`]: every wrong field, an unknown place, another body under the key.
     pub async fn submit(&self, who: &Principal, wanted: Wanted, key: Option<String>) -> Result<Task, ApiError> {
         let now = self.now();
-        check(&wanted, now)?;
         let key = key.map(|key| idempotency_key(key, &wanted)).transpose()?;
+        // What was accepted once is answered again, whatever has changed since.
+        if let Some(key) = &key
+            && let Some((hash, task)) = self.store.submitted_with(&who.id, &key.key, now).await?
+            && hash == key.hash
+            && let Some(known) = self.store.task(task).await?
+        {
+            return Ok(known.task);
+        }
+        check(&wanted, now)?;
         let place = self.resolve(&wanted).await?;
         let task = self.new_task(who, wanted, place, now);
         self.store_new(SubmitTask { task, key, answer: None, now }).await
@@ -60,6 +68,11 @@ impl App {
                 "this Idempotency-Key was used with another body within the last 24 hours; use a new key for a new task",
             )),
             Submitted::ForeignContext => Err(ApiError::invalid("context_id", "there is no such conversation")),
+            Submitted::NoCodebase(codebase) => {
+                let message =
+                    format!("the codebase {codebase} was removed from the registry; name another one, or begin a new conversation");
+                Err(ApiError::invalid("target.codebase", message))
+            }
             Submitted::OtherPlace(context) => Err(ApiError::invalid(
                 "target",
                 format!(

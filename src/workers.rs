@@ -85,10 +85,16 @@ impl App {
     ///
     /// # Errors
     /// Of the store.
-    pub async fn renew_one(&self, worker: &WorkerId, task: TaskId, attempt: u64, is_plain: bool) -> Result<(), ApiError> {
+    pub async fn renew_one(
+        &self,
+        worker: &WorkerId,
+        (task, attempt): (TaskId, u64),
+        is_plain: bool,
+        was_disconnected: bool,
+    ) -> Result<(), ApiError> {
         let deadline = self.clock.uptime() + self.lease_of(is_plain);
         let renewal = lock(&self.leases).renew(task, attempt, worker, deadline);
-        if renewal == Renewal::Reconnected {
+        if renewal == Renewal::Reconnected || was_disconnected {
             self.store.write(MarkReconnected { task, attempt, now: self.now() }).await?;
         }
         Ok(())

@@ -263,7 +263,15 @@ pub(crate) async fn post_output(
     check_ids(&body.worker_id, None)?;
     who.act_for(&body.worker_id)?;
     let entry = Entry::new(0, body.timestamp.unwrap_or_else(|| app.now()), EntryKind::Output, &OutputLine { line: body.output });
-    let write = AppendEntries { task: id, worker: body.worker_id, instance: None, attempt: None, first_seq: None, entries: vec![entry], now: app.now() };
+    let write = AppendEntries {
+        task: id,
+        worker: body.worker_id,
+        instance: None,
+        attempt: None,
+        first_seq: None,
+        entries: vec![entry],
+        now: app.now(),
+    };
     app.append(&who, write).await?;
     Ok(Answer(Done { success: true, message: String::new() }))
 }
@@ -330,10 +338,10 @@ impl App {
         let (task, worker, is_plain) = (write.task, write.worker.clone(), write.attempt.is_none());
         let count = write.entries.len() as u64;
         match self.store.write(write).await? {
-            AppendOutcome::Taken { next_seq, attempt, .. } => {
+            AppendOutcome::Taken { next_seq, attempt, was_disconnected } => {
                 self.heard_of(&worker);
                 metrics::counter!(crate::telemetry::metric::STREAM_ENTRIES).increment(count);
-                self.renew_one(&worker, task, attempt, is_plain).await?;
+                self.renew_one(&worker, (task, attempt), is_plain, was_disconnected).await?;
                 Ok(next_seq)
             }
             AppendOutcome::Gap { next_seq } => Err(gap(next_seq)),

@@ -7,8 +7,8 @@ mod report;
 
 pub use cancel::{CancelOutcome, CancelTask};
 pub(in crate::store) use end::{End, FinishTask};
-pub(in crate::store) use lose::{lose, reconnect};
 pub use lose::{EndOverdueTask, LoseAttempt, LoseOutcome, MarkReconnected};
+pub(in crate::store) use lose::{lose, reconnect};
 pub use report::{Report, ReportOutcome};
 
 use super::row::Columns as _;

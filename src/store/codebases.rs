@@ -8,7 +8,6 @@ use super::{Store, StoreError, Tx, Write};
 use muster_protocol::codebase::{Codebase, CodebaseStatus, RegisterCodebase};
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, WorkerId};
-use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use sqlx::any::AnyRow;
@@ -230,9 +229,7 @@ impl Write for RemoveCodebase {
             return Ok(RemoveOutcome::IsGlobal);
         }
         for record in tx.tasks_queued_for(&self.id).await? {
-            let error = format!("its codebase {} was removed from the registry", codebase.name);
-            let end = End::without_result(TaskState::Failed, Some(&error), Some("codebase_removed"));
-            FinishTask { record: &record, end, now: self.now }.apply(tx).await?;
+            FinishTask { record: &record, end: End::codebase_removed(&self.id), now: self.now }.apply(tx).await?;
         }
         tx.execute(DELETE.on(tx.dialect()).bind(self.id.0.clone())).await?;
         let data = json!({ "name": codebase.name, "path": codebase.path, "worker_id": codebase.worker_id });

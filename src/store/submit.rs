@@ -5,7 +5,7 @@ use super::row::{Columns as _, to_json};
 use super::sql::statements;
 use super::tasks::TaskRecord;
 use super::tx::NewEvent;
-use super::{Tx, Write};
+use super::{Store, StoreError, Tx, Write};
 use crate::events::Wake;
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, ContextId, PrincipalId, SessionId, TaskId, WorkerId};
@@ -105,6 +105,8 @@ pub enum Submitted {
     ForeignContext,
     /// The conversation runs on another worker or in another codebase.
     OtherPlace(Context),
+    /// The codebase is not in the registry any more.
+    NoCodebase(CodebaseId),
 }
 
 statements! {
@@ -128,16 +130,20 @@ impl Write for SubmitTask {
             return Ok(known);
         }
         let mut task = self.task.clone();
-        match tx.context(&task.context_id).await? {
-            None => begin_context(tx, &task, self.now).await?,
+        let context = tx.context(&task.context_id).await?;
+        match &context {
             Some(context) if task.own_only && context.owner != task.owner => return Ok(Submitted::ForeignContext),
-            Some(context) if !continues(&mut task, &context) => return Ok(Submitted::OtherPlace(context)),
-            Some(_) => {}
+            Some(context) if !continues(&mut task, context) => return Ok(Submitted::OtherPlace(context.clone())),
+            _ => {}
         }
-        if let Some(codebase) = &task.codebase
-            && let Some(row) = tx.optional(IS_GLOBAL.on(tx.dialect()).bind(codebase.0.clone())).await?
-        {
+        if let Some(codebase) = &task.codebase {
+            let Some(row) = tx.optional(IS_GLOBAL.on(tx.dialect()).bind(codebase.0.clone())).await? else {
+                return Ok(Submitted::NoCodebase(codebase.clone()));
+            };
             task.writing = task.writing && !row.flag("is_global")?;
+        }
+        if context.is_none() {
+            begin_context(tx, &task, self.now).await?;
         }
         self.insert(tx, &task).await?;
         if let Some(key) = &self.key {
@@ -147,6 +153,19 @@ impl Write for SubmitTask {
         self.tell(tx, &task);
         let stored = tx.task(task.id).await?.ok_or(sqlx::Error::RowNotFound)?;
         Ok(Submitted::Accepted(Box::new(stored.task)))
+    }
+}
+
+impl Store {
+    /// What a principal submitted with a key: the hash of the body and the task. For a quick look; the write looks again.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn submitted_with(&self, who: &PrincipalId, key: &str, now: Timestamp) -> Result<Option<(String, TaskId)>, StoreError> {
+        let find = FIND_KEY.on(self.dialect()).bind(who.0.clone()).bind(key.to_owned());
+        let Some(row) = find.fetch_optional(self.readers()).await? else { return Ok(None) };
+        let is_kept = now.0 - row.int("created_at")? <= KEY_KEPT_MS;
+        Ok(is_kept.then_some((row.text("hash")?, row.parsed("task_id")?)))
     }
 }
 

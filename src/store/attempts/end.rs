@@ -7,7 +7,7 @@ use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use crate::events::Wake;
 use muster_protocol::event::kind;
-use muster_protocol::ids::{SessionId, WorkerId};
+use muster_protocol::ids::{CodebaseId, SessionId, WorkerId};
 use muster_protocol::stream::{EntryKind, FileChange, StatusNote};
 use muster_protocol::task::{TaskState, Usage};
 use muster_protocol::time::Timestamp;
@@ -79,6 +79,12 @@ impl End {
             Some(WORKER_LOST) => LOST,
             _ => self.state.as_str(),
         }
+    }
+
+    /// A task whose codebase is not in the registry any more.
+    pub(in crate::store) fn codebase_removed(codebase: &CodebaseId) -> Self {
+        let error = format!("its codebase {codebase} was removed from the registry");
+        Self::without_result(TaskState::Failed, Some(&error), Some("codebase_removed"))
     }
 
     /// An end without a result.
@@ -181,12 +187,17 @@ impl RequeueTask<'_> {
     pub(in crate::store) async fn apply(self, tx: &mut Tx<'_>) -> sqlx::Result<()> {
         let Self { record, outcome, lost, continuation, now } = self;
         let task = &record.task;
-        end_attempt(tx, record, outcome, now).await?;
         let (worker, codebase) = if continuation {
             (record.holder.clone(), Some(task.codebase_id.clone()))
         } else {
             (record.target_worker.clone(), record.target_codebase.clone())
         };
+        if let Some(codebase) = &codebase
+            && tx.codebase(codebase).await?.is_none()
+        {
+            return FinishTask { record, end: End::codebase_removed(codebase), now }.apply(tx).await;
+        }
+        end_attempt(tx, record, outcome, now).await?;
         let statement = REQUEUE
             .on(tx.dialect())
             .bind(task.id.to_string())

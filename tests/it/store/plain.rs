@@ -93,7 +93,7 @@ async fn a_plain_worker_runs_a_task_from_claim_to_result(bench: &Bench) -> Resul
         ensure!(record.task.state == TaskState::Working && record.task.worker_id == Some(worker.id.clone()), "{record:?}");
         for _ in 0..2 {
             let (worker, entries) = (worker.id.clone(), vec![text(bench, 0, "line")]);
-            let append = AppendEntries { task: task.id, worker, attempt: None, entries, first_seq: None, now: bench.now() };
+            let append = AppendEntries { task: task.id, worker, instance: None, attempt: None, entries, first_seq: None, now: bench.now() };
             let outcome = bench.store.write(append).await?;
             ensure!(matches!(outcome, AppendOutcome::Taken { attempt: 1, .. }), "{outcome:?}");
         }

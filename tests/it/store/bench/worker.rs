@@ -94,7 +94,7 @@ impl Bench {
     pub(crate) async fn append(&self, worker: &Daemon, at: &Assignment, entries: Vec<Entry>) -> Result<AppendOutcome> {
         let first_seq = entries.first().map(|entry| entry.seq);
         let (task, attempt, worker) = (at.task.id, Some(at.attempt), worker.id.clone());
-        Ok(self.store.write(AppendEntries { task, worker, attempt, entries, first_seq, now: self.now() }).await?)
+        Ok(self.store.write(AppendEntries { task, worker, instance: None, attempt, entries, first_seq, now: self.now() }).await?)
     }
 }
 
