@@ -24,6 +24,10 @@ const LOCK_HOLDER: &str = "SELECT a.application_name::text AS holder FROM pg_loc
     WHERE l.locktype = 'advisory' AND l.granted AND l.classid::bigint = $1 AND l.objid::bigint = $2
     AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) LIMIT 1";
 
+/// How often, and with which pauses, the lock of a server that may just be ending is tried.
+const LOCK_TRIES: u32 = 11;
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+
 /// How to open a store.
 pub struct OpenOptions {
     /// `sqlite:///path/file.db` or `postgres://user@host/database`.
@@ -147,10 +151,23 @@ async fn set_up(conn: &mut AnyConnection, dialect: Dialect) -> sqlx::Result<()> 
     Ok(())
 }
 
+/// Tries for a while: PostgreSQL takes a moment to see that a server that has just ended is gone.
+async fn take_lock(conn: &mut AnyConnection) -> sqlx::Result<bool> {
+    for again in (0..LOCK_TRIES).rev() {
+        let row = query(TAKE_LOCK).bind(LOCK_KEY).fetch_one(&mut *conn).await?;
+        if row.int("taken")? != 0 {
+            return Ok(true);
+        }
+        if again > 0 {
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+    Ok(false)
+}
+
 async fn lock_database(conn: &mut AnyConnection, name: &str) -> Result<(), OpenError> {
     let unusable = |e: sqlx::Error| OpenError::Unusable { reason: e.to_string() };
-    let row = query(TAKE_LOCK).bind(LOCK_KEY).fetch_one(&mut *conn).await.map_err(unusable)?;
-    if row.int("taken").map_err(unusable)? == 0 {
+    if !take_lock(conn).await.map_err(unusable)? {
         let holder =
             query(LOCK_HOLDER).bind(LOCK_KEY >> 32).bind(LOCK_KEY & 0xffff_ffff).fetch_optional(&mut *conn).await.map_err(unusable)?;
         let holder = holder.and_then(|row| row.text("holder").ok()).filter(|holder| !holder.is_empty());

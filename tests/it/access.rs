@@ -177,6 +177,13 @@ async fn a_token_of_one_worker_is_good_for_it_alone(cx: &Cx) -> Result<()> {
         bound.send(bound.request(method, &path).json(&body)).await?.refused(403, "forbidden")?;
     }
     bound.post("/v1/opencode/workers/mine/heartbeat", &json!({})).await?.ok()?;
+    for (worker, title) in [("mine", "for mine"), ("theirs", "for theirs")] {
+        let task = json!({ "prompt": "x", "title": title, "target": { "worker": worker } });
+        http.post("/v1/opencode/tasks", &task).await?.ok()?;
+    }
+    let listed = bound.get("/v1/opencode/tasks").await?.ok()?;
+    let titles: Vec<_> = listed.as_array().into_iter().flatten().map(|task| task["title"].clone()).collect();
+    ensure!(titles == ["for mine"], "it sees {titles:?}");
     let created = http.post("/v1/tokens", &json!({ "scope": "viewer", "worker_id": "mine" })).await?;
     created.refused(422, "invalid").map(drop)
 }

@@ -1,13 +1,16 @@
 //! What a pull settles: lost answers, lost runs, cancels, superseded instances.
 
-use super::bench::{Bench, Daemon, on_both, running, says};
+use super::bench::{Bench, Daemon, on_both, running, says, text};
 use anyhow::{Result, ensure};
-use muster::store::attempts::CancelTask;
+use muster::domain::loss::Loss;
+use muster::store::attempts::{CancelTask, LoseAttempt, LoseOutcome, ReportOutcome};
 use muster::store::claim::PullOutcome;
-use muster::store::submit::NewTask;
+use muster::store::codebases::RemoveCodebase;
+use muster::store::stream::{AppendEntries, AppendOutcome};
+use muster::store::submit::{NewTask, Submitted};
 use muster::store::workers::UnregisterWorker;
 use muster_protocol::ids::{InstanceId, SessionId, TaskId};
-use muster_protocol::task::{Assignment, OnLost, ReportedStatus, TaskState};
+use muster_protocol::task::{Assignment, OnLost, ReportStatus, ReportedStatus, TaskState};
 use muster_protocol::worker::{AttemptRef, RegisterWorker as Registration};
 
 on_both! {
@@ -22,6 +25,9 @@ on_both! {
     a_cancel_is_told_until_it_is_confirmed,
     an_absent_attempt_with_a_cancel_is_canceled_and_confirmed,
     an_older_instance_is_superseded,
+    a_superseded_instance_is_not_believed_any_more,
+    a_worker_that_is_back_is_shown_so_by_its_next_pull,
+    a_task_is_never_queued_for_a_codebase_that_is_gone,
     who_is_not_registered_is_told_so,
     only_a_restart_attempt_carries_a_time_to_stop,
     a_pull_that_would_find_nothing_is_seen_without_a_write,
@@ -216,5 +222,52 @@ async fn a_pull_that_would_find_nothing_is_seen_without_a_write(bench: &Bench) -
     bench.report(&at, says(&worker, &at, ReportedStatus::Cancelled)).await?;
     ensure!(bench.store.has_something_for(&worker.id, &has, bench.now()).await?, "an attempt that is over is nothing");
     ensure!(!bench.store.has_something_for(&worker.id, &[], bench.now()).await?, "there is something");
+    Ok(())
+}
+
+/// An attempt that was not started goes to the next instance under the same number: the older one must not begin it, too.
+async fn a_superseded_instance_is_not_believed_any_more(bench: &Bench) -> Result<()> {
+    let (older, at) = given(bench, OnLost::Wait).await?;
+    let newer = bench.worker("w", 1, &[]).await?;
+    let again = bench.pull_one(&newer).await?;
+    ensure!((again.task.id, again.attempt) == (at.task.id, at.attempt), "{again:?}");
+    for status in [ReportedStatus::Running, ReportedStatus::Interrupted, ReportedStatus::Completed] {
+        let late = ReportStatus { instance: Some(older.instance), ..says(&older, &at, status) };
+        let outcome = bench.report_outcome(at.task.id, late).await?;
+        ensure!(matches!(outcome, ReportOutcome::Superseded), "{outcome:?}");
+    }
+    let (task, worker, instance, attempt) = (at.task.id, older.id.clone(), Some(older.instance), Some(at.attempt));
+    let append =
+        AppendEntries { task, worker, instance, attempt, entries: vec![text(bench, 0, "late")], first_seq: Some(0), now: bench.now() };
+    ensure!(bench.store.write(append).await? == AppendOutcome::Superseded, "its entries were taken");
+    bench.start(&newer, &again, "ses_1").await?;
+    ensure!(bench.complete(&newer, &again).await?.task.state == TaskState::Completed, "the newer instance was not believed");
+    Ok(())
+}
+
+async fn a_worker_that_is_back_is_shown_so_by_its_next_pull(bench: &Bench) -> Result<()> {
+    let (worker, at) = given(bench, OnLost::Wait).await?;
+    bench.start(&worker, &at, "ses_1").await?;
+    let (task, attempt) = (at.task.id, at.attempt);
+    bench.store.write(LoseAttempt { task, attempt, loss: Loss::Expired, now: bench.now() }).await?;
+    ensure!(bench.record(task).await?.task.disconnected, "it is not shown as disconnected");
+    ensure!(bench.store.has_something_for(&worker.id, &[running(&at)], bench.now()).await?, "the pull would not look");
+    bench.pull_with(&worker, &[running(&at)]).await?;
+    ensure!(!bench.record(task).await?.task.disconnected, "it is still shown as disconnected");
+    let given_up = bench.store.write(LoseAttempt { task, attempt, loss: Loss::GaveUp, now: bench.now() }).await?;
+    ensure!(given_up == LoseOutcome::Stale, "a run whose worker is back was given up: {given_up:?}");
+    Ok(())
+}
+
+async fn a_task_is_never_queued_for_a_codebase_that_is_gone(bench: &Bench) -> Result<()> {
+    let worker = bench.worker("w", 1, &["app"]).await?;
+    let app = worker.codebases["app"].clone();
+    let first = bench.submit(bench.task_in("first", &worker, &app)).await?;
+    let at = bench.pull_one(&worker).await?;
+    bench.store.write(RemoveCodebase { id: app.clone(), now: bench.now() }).await?;
+    let next = bench.submitted(NewTask { context_id: first.context_id.clone(), ..bench.task("next") }).await?;
+    ensure!(matches!(next, Submitted::NoCodebase(_)), "{next:?}");
+    let record = bench.report(&at, says(&worker, &at, ReportedStatus::Pending)).await?;
+    ensure!(record.task.error_code.as_deref() == Some("codebase_removed"), "{:?}", record.task);
     Ok(())
 }

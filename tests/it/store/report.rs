@@ -190,6 +190,7 @@ async fn a_report_that_comes_after_the_worker_was_given_up_is_kept_and_changes_n
     for status in [ReportedStatus::Completed, ReportedStatus::Failed] {
         let (worker, at) = given(bench).await?;
         bench.start(&worker, &at, "ses_1").await?;
+        super::lose::lose(bench, &at, Loss::Expired).await?;
         super::lose::lose(bench, &at, Loss::GaveUp).await?;
         let before = picture(bench, at.task.id).await?;
         let result = Some("it was done all the same".to_owned());
