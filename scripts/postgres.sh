@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A private PostgreSQL for tests: on a free loopback port, without fsync, owned by nobody else.
-#   postgres.sh find        prints the directory of its programs, or fails
-#   postgres.sh start       prints two lines: the URL of its database, and the directory to stop it by
-#   postgres.sh stop DIR    stops it and removes the directory
+#   postgres.sh find            prints the directory of its programs, or fails
+#   postgres.sh start           prints two lines: the URL of its database, and the directory to stop it by
+#   postgres.sh start durable   the same with fsync and all that makes a commit last, for measuring
+#   postgres.sh stop DIR        stops it and removes the directory
 set -euo pipefail
 
 programs() {
@@ -43,7 +44,7 @@ start() {
     cd "$dir"
     init "$dir" || { cat "$dir/initdb.log" >&2; rm -rf "$dir"; exit 1; }
     settings="-c listen_addresses=127.0.0.1 -c unix_socket_directories=$dir -c max_connections=300"
-    settings="$settings -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+    [ "${1:-}" = durable ] || settings="$settings -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
     for _ in 1 2 3 4 5 6 7 8; do
         port=$((20000 + RANDOM % 12000))
         if as_owner "$bin/pg_ctl" -D "$dir/data" -l "$dir/log" -w -t 60 -o "-p $port $settings" start >/dev/null 2>&1; then
@@ -66,7 +67,7 @@ stop() {
 bin=$(programs) || { echo "there is no PostgreSQL here (initdb, pg_ctl)" >&2 && exit 1; }
 case ${1:-} in
 find) echo "$bin" ;;
-start) start ;;
+start) start "${2:-}" ;;
 stop) stop "${2:?the directory that start printed}" ;;
-*) sed -n '2,5s/^# *//p' "$0" >&2 && exit 2 ;;
+*) sed -n '2,6s/^# *//p' "$0" >&2 && exit 2 ;;
 esac

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must pass. Each step runs even if one before it failed; the summary is at the end.
-# MUSTER_REQUIRE=postgres,opencode,python,node makes a test that is skipped for want of one of these a failure.
+# MUSTER_REQUIRE=postgres,opencode,python,node,a2a-sdk makes a test that is skipped for want of one of these a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 logs=build/test
@@ -31,6 +31,7 @@ step() {
 requirements() {
     scripts/requirements.sh
     scripts/opencode.sh >/dev/null || echo "Without OpenCode the tests that need it are skipped."
+    scripts/a2a-sdk.sh || echo "Without the SDKs of A2A the tests that need them are skipped."
 }
 
 # One PostgreSQL for all test programs, so that not each of them starts its own.

@@ -5,12 +5,17 @@ use crate::config::Config;
 use crate::dispatch::Pulls;
 use crate::domain::lease::Leases;
 use crate::lifecycle::Lifecycle;
+use crate::monitor::Counted;
 use crate::presence::Presence;
 use crate::store::Store;
 use muster_protocol::time::Timestamp;
+use std::collections::HashMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+#[cfg(test)]
+pub(crate) mod testing;
 
 /// The server's parts. Cheap to clone.
 #[derive(Clone)]
@@ -34,6 +39,10 @@ pub struct Parts {
     pub presence: Presence,
     /// The pulls that wait.
     pub pulls: Pulls,
+    /// What the event log comes to, as far as it was counted.
+    pub counted: tokio::sync::Mutex<Counted>,
+    /// The cards that were answered, to know since when they are as they are.
+    pub cards: Mutex<HashMap<String, (String, Timestamp)>>,
     /// When the server was started, in uptime.
     pub started: Duration,
 }
@@ -43,8 +52,8 @@ impl App {
     #[must_use]
     pub fn new(config: Config, store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, life: Lifecycle) -> Self {
         let started = clock.uptime();
-        let (leases, presence, pulls) = (Mutex::default(), Presence::default(), Pulls::default());
-        Self(Arc::new(Parts { config, store, clock, ids, life, leases, presence, pulls, started }))
+        let (leases, presence, pulls, counted) = (Mutex::default(), Presence::default(), Pulls::default(), tokio::sync::Mutex::default());
+        Self(Arc::new(Parts { config, store, clock, ids, life, leases, presence, pulls, counted, cards: Mutex::default(), started }))
     }
 
     /// The time for records.

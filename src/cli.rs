@@ -1,6 +1,7 @@
 //! The command line. Everything but `serve` goes through [`muster_protocol::client::Client`].
 
 mod cancel;
+mod chat;
 mod codebases;
 mod console;
 mod events;
@@ -9,11 +10,13 @@ mod explain;
 mod follow;
 mod lookup;
 mod models;
+mod reader;
 mod render;
 mod retry;
 mod run;
 mod screen;
 mod session;
+mod sessions;
 mod signal;
 mod status;
 mod style;
@@ -23,6 +26,7 @@ mod task;
 mod tasks;
 mod token;
 mod transcript;
+mod waiting;
 mod workers;
 
 use clap::{Parser, Subcommand};
@@ -61,12 +65,18 @@ enum Command {
     Serve(ServeArgs),
     /// Give a task to a worker and show the answer
     Run(run::Run),
+    /// Talk with a machine's OpenCode, turn by turn
+    Chat(chat::Chat),
     /// List the machines that run tasks
     Workers(workers::Workers),
     /// List the models that the workers' OpenCode has
     Models(models::Models),
     /// List the directories that tasks can run in
     Codebases(codebases::Codebases),
+    /// List the OpenCode sessions of all machines
+    Sessions(sessions::Sessions),
+    /// Show an OpenCode session and its last messages
+    Session(sessions::Show),
     /// List tasks
     Tasks(tasks::Tasks),
     /// Show one task, or follow it
@@ -77,6 +87,14 @@ enum Command {
     Retry(retry::Retry),
     /// Say why a task is waiting
     Explain(explain::Explain),
+    /// List what running tasks ask: permissions and questions
+    Waiting(waiting::Waiting),
+    /// Permit what a running task asks for
+    Approve(waiting::Approve),
+    /// Refuse what a running task asks for
+    Deny(waiting::Deny),
+    /// Answer the question of a running task
+    Answer(waiting::Answer),
     /// Show what has happened: the server's event log
     Events(events::Events),
     /// Show the server at a glance
@@ -118,14 +136,21 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<Exit, F
     match command {
         Command::Serve(args) => serve_until_stopped(args).await,
         Command::Run(args) => run::run(args, session).await,
+        Command::Chat(args) => chat::run(args, session).await,
         Command::Workers(args) => workers::run(&args, session).await,
         Command::Models(args) => models::run(&args, session).await,
         Command::Codebases(args) => codebases::run(&args, session).await,
+        Command::Sessions(args) => sessions::run(&args, session).await,
+        Command::Session(args) => sessions::show(&args, session).await,
         Command::Tasks(args) => tasks::run(&args, session).await,
         Command::Task(args) => task::run(&args, session).await,
         Command::Cancel(args) => cancel::run(&args, session).await,
         Command::Retry(args) => retry::run(&args, session).await,
         Command::Explain(args) => explain::run(&args, session).await,
+        Command::Waiting(args) => waiting::list(&args, session).await,
+        Command::Approve(args) => waiting::approve(&args, session).await,
+        Command::Deny(args) => waiting::deny(&args, session).await,
+        Command::Answer(args) => waiting::answer(&args, session).await,
         Command::Events(args) => events::run(&args, session).await,
         Command::Status(args) => status::run(&args, session).await,
         Command::Token(args) => token::run(args, session).await,

@@ -38,22 +38,32 @@ impl Clock for SystemClock {
 
 /// A clock that stands still until it is moved.
 #[derive(Debug, Default)]
-pub struct ManualClock(Mutex<Duration>);
+pub struct ManualClock {
+    uptime: Mutex<Duration>,
+    /// How far the wall clock was set on or back, in milliseconds.
+    jumped: std::sync::atomic::AtomicI64,
+}
 
 impl ManualClock {
     /// Moves the time on.
     pub fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
+        *self.uptime.lock().unwrap_or_else(std::sync::PoisonError::into_inner) += by;
+    }
+
+    /// Sets the wall clock on, or back, as people and time servers do.
+    pub fn jump(&self, milliseconds: i64) {
+        self.jumped.fetch_add(milliseconds, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        Timestamp(1_700_000_000_000 + i64::try_from(self.uptime().as_millis()).unwrap_or(0))
+        let jumped = self.jumped.load(std::sync::atomic::Ordering::Relaxed);
+        Timestamp(1_700_000_000_000 + jumped + i64::try_from(self.uptime().as_millis()).unwrap_or(0))
     }
 
     fn uptime(&self) -> Duration {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        *self.uptime.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
@@ -101,6 +111,19 @@ mod tests {
         sorted.sort();
         sorted.dedup();
         assert_eq!(made, sorted);
+    }
+
+    #[test]
+    fn ids_go_on_in_order_when_the_clock_is_set_back() {
+        let (clock, ids) = (ManualClock::default(), SystemIds::default());
+        let made: Vec<_> = [0, -86_400_000, 5, 172_800_000, -1]
+            .into_iter()
+            .map(|jump| {
+                clock.jump(jump);
+                ids.uuid(clock.now()).to_string()
+            })
+            .collect();
+        assert!(made.is_sorted(), "{made:?}");
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub struct Config {
     pub agents: Vec<AgentConfig>,
     /// Logging.
     pub log: LogConfig,
+    /// A2A.
+    pub a2a: A2aConfig,
 }
 
 /// Where the server listens.
@@ -177,6 +179,24 @@ pub struct AgentConfig {
     pub capability: Option<String>,
     /// The model it works with.
     pub model: Option<String>,
+}
+
+/// The card that is answered to whoever says no version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CardForm {
+    /// With the fields of 1.0 and of 0.3.
+    Hybrid,
+    /// With those of 1.0 alone.
+    V1,
+}
+
+/// A2A.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct A2aConfig {
+    /// The card that is answered to whoever says no version.
+    pub card: CardForm,
+    /// Whether webhooks are taken.
+    pub push_notifications: bool,
 }
 
 /// How a log line looks.

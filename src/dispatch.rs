@@ -4,7 +4,7 @@ use crate::app::App;
 use crate::domain::lease::{Phase, Renewal};
 use crate::store::StoreError;
 use crate::store::attempts::MarkReconnected;
-use crate::store::claim::{PullOutcome, PullTasks, Told};
+use crate::store::claim::{Glance, LaneAt, Look, PullOutcome, PullTasks, Told};
 use crate::sync::lock;
 use muster_protocol::ids::{InstanceId, WorkerId};
 use muster_protocol::worker::{Pull, Pulled, RunningAttempt};
@@ -12,6 +12,9 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::watch;
+
+#[cfg(test)]
+mod tests;
 
 /// Why a pull is refused.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +38,8 @@ pub struct Pulls(Mutex<HashMap<WorkerId, Newest>>);
 struct Newest {
     instance: InstanceId,
     seq: watch::Sender<u64>,
+    /// How far its worker's queue was looked through; nothing if to its end.
+    looked: Option<LaneAt>,
 }
 
 impl Pulls {
@@ -49,11 +54,21 @@ impl Pulls {
             });
             return newest.seq.subscribe();
         }
-        let newest = Newest { instance, seq: watch::Sender::new(seq) };
+        let newest = Newest { instance, seq: watch::Sender::new(seq), looked: None };
         let receiver = newest.seq.subscribe();
         // The channel of an older instance closes, which ends its pull.
         pulls.insert(worker.clone(), newest);
         receiver
+    }
+
+    fn looked(&self, worker: &WorkerId) -> Option<LaneAt> {
+        lock(&self.0).get(worker).and_then(|newest| newest.looked.clone())
+    }
+
+    fn look_on_from(&self, worker: &WorkerId, place: Option<LaneAt>) {
+        if let Some(newest) = lock(&self.0).get_mut(worker) {
+            newest.looked = place;
+        }
     }
 }
 
@@ -63,8 +78,10 @@ impl App {
     /// # Errors
     /// [`PullError`].
     pub async fn pull(&self, worker: &WorkerId, pull: Pull) -> Result<Pulled, PullError> {
+        let mut signal = self.store.hub().worker(worker.clone());
+        signal.mark_unchanged();
         // Nothing is kept of whoever is not registered.
-        self.check_registered(worker, &pull).await?;
+        let mut finds = self.glance(worker, &pull).await?;
         self.heard_of(worker);
         let mut newest = self.pulls.enter(worker, pull.instance, pull.pull_seq);
         self.renew(worker, &pull.running).await?;
@@ -72,15 +89,13 @@ impl App {
         let wait = pull.wait_ms.map_or(longest, Duration::from_millis).min(longest);
         let end = tokio::time::sleep(wait);
         tokio::pin!(end);
-        let mut signal = self.store.hub().worker(worker.clone());
         let mut tell_drops = true;
         loop {
-            signal.mark_unchanged();
             // Before anything is given out: what an older pull takes, nobody may read.
             if *newest.borrow() > pull.pull_seq {
                 return Ok(self.answer(worker, Told::default()));
             }
-            let told = self.look(worker, &pull, tell_drops).await?;
+            let told = if finds { self.look(worker, &pull, tell_drops).await? } else { None };
             tell_drops = false;
             if let Some(told) = told {
                 return Ok(self.answer(worker, told));
@@ -91,38 +106,52 @@ impl App {
                 _ = newest.changed() => return Ok(self.answer(worker, Told::default())),
                 _ = signal.changed() => {}
             }
+            signal.mark_unchanged();
+            finds = self.glance(worker, &pull).await?;
         }
     }
 
-    /// Looks whether there is something to tell; a write only if so.
-    async fn look(&self, worker: &WorkerId, pull: &Pull, tell_drops: bool) -> Result<Option<Told>, PullError> {
-        self.check_registered(worker, pull).await?;
-        if !self.store.has_something_for(worker, &pull.running, self.now()).await? {
-            return Ok(None);
+    /// Whether there may be something to tell. A read, so that a pull is a write only if so.
+    async fn glance(&self, worker: &WorkerId, pull: &Pull) -> Result<bool, PullError> {
+        match self.store.glance(worker, pull, self.now()).await? {
+            Glance::NotRegistered => Err(PullError::NotRegistered),
+            Glance::Superseded => Err(PullError::Superseded),
+            Glance::Something => Ok(true),
+            Glance::Nothing => Ok(false),
         }
+    }
+
+    /// Looks for what there is to tell.
+    async fn look(&self, worker: &WorkerId, pull: &Pull, tell_drops: bool) -> Result<Option<Told>, PullError> {
+        // A long queue is looked through in pieces, once around, from where the last look ended: no part of it hides another.
+        let mut after = self.pulls.looked(worker);
+        let mut ends_to_reach = 1 + u8::from(after.is_some());
+        while ends_to_reach > 0 {
+            let told = self.look_after(worker, pull, tell_drops, after).await?;
+            if told.looked {
+                self.pulls.look_on_from(worker, told.more.clone());
+            }
+            if !told.is_empty() || !told.looked {
+                return Ok((!told.is_empty()).then_some(told));
+            }
+            after = told.more;
+            ends_to_reach -= u8::from(after.is_none());
+        }
+        Ok(None)
+    }
+
+    async fn look_after(&self, worker: &WorkerId, pull: &Pull, tell_drops: bool, after: Option<LaneAt>) -> Result<Told, PullError> {
         let write = PullTasks {
-            worker: worker.clone(),
-            instance: pull.instance,
-            registration: pull.registration,
+            look: Look { worker: worker.clone(), instance: pull.instance, registration: pull.registration, after, now: self.now() },
             running: pull.running.clone(),
             tell_drops,
             stop_after_ms: stop_after(self.config.leases.lease),
-            now: self.now(),
         };
         match self.store.write(write).await? {
             PullOutcome::NotRegistered => Err(PullError::NotRegistered),
             PullOutcome::Superseded => Err(PullError::Superseded),
-            PullOutcome::Told(told) => {
-                let silent = told.assign.is_empty() && told.cancel.is_empty() && told.drop.is_empty();
-                Ok((!silent).then_some(told))
-            }
+            PullOutcome::Told(told) => Ok(told),
         }
-    }
-
-    async fn check_registered(&self, worker: &WorkerId, pull: &Pull) -> Result<(), PullError> {
-        let record = self.store.worker(worker).await?.filter(|record| !record.gone).ok_or(PullError::NotRegistered)?;
-        let is_current = record.instance == Some(pull.instance) && record.registration == pull.registration;
-        if is_current { Ok(()) } else { Err(PullError::Superseded) }
     }
 
     fn answer(&self, worker: &WorkerId, told: Told) -> Pulled {
@@ -132,7 +161,7 @@ impl App {
         for assignment in &told.assign {
             leases.grant(assignment.task.id, assignment.attempt, worker.clone(), deadline, Phase::Held);
         }
-        Pulled { lease_ms: millis(lease), assign: told.assign, cancel: told.cancel, answers: Vec::new(), drop: told.drop }
+        Pulled { lease_ms: millis(lease), assign: told.assign, cancel: told.cancel, answers: told.answers, drop: told.drop }
     }
 
     /// Renews the leases of what a worker has; one that was lost with it is back. What cannot be written of that now, the comparison of a later

@@ -1,8 +1,13 @@
 //! Decisions: pure functions of state and time, without I/O.
 
+pub mod answering;
 pub mod cancel;
 pub mod lease;
 pub mod loss;
 pub mod matching;
+pub mod monitor;
+pub mod naming;
 pub mod presence;
+pub mod projection;
 pub mod routing;
+pub mod session;

@@ -58,8 +58,13 @@ pub enum ApiError {
         what: String,
     },
     /// The route was dropped on purpose (410).
-    #[error("{0}")]
-    Gone(String),
+    #[error("this route is no longer there: {reason}; {replacement}")]
+    Gone {
+        /// Why.
+        reason: &'static str,
+        /// What to use instead.
+        replacement: &'static str,
+    },
     /// The path exists, not with this method (405).
     #[error("{0}")]
     MethodNotAllowed(String),
@@ -128,7 +133,7 @@ impl ApiError {
             Self::Unauthenticated(_) => (StatusCode::UNAUTHORIZED, code::UNAUTHENTICATED, Level::INFO),
             Self::Forbidden(_) => (StatusCode::FORBIDDEN, code::FORBIDDEN, Level::INFO),
             Self::NotFound { .. } => (StatusCode::NOT_FOUND, code::NOT_FOUND, Level::DEBUG),
-            Self::Gone(_) => (StatusCode::GONE, code::GONE, Level::INFO),
+            Self::Gone { .. } => (StatusCode::GONE, code::GONE, Level::INFO),
             Self::MethodNotAllowed(_) => (StatusCode::METHOD_NOT_ALLOWED, code::METHOD_NOT_ALLOWED, Level::DEBUG),
             Self::Conflict { code, .. } => (StatusCode::CONFLICT, code, Level::DEBUG),
             Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, code::TOO_LARGE, Level::INFO),
@@ -145,6 +150,7 @@ impl ApiError {
         let details = match self {
             Self::Invalid { fields } => json!({ "fields": fields }),
             Self::Conflict { details, .. } => details.clone(),
+            Self::Gone { reason, replacement } => json!({ "reason": reason, "replacement": replacement }),
             Self::TooLarge { limit } => json!({ "limit": limit }),
             _ => Value::Null,
         };
@@ -168,7 +174,10 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         self.log();
-        let mut response = (self.kind().0, axum::Json(self.body())).into_response();
+        let body = self.body();
+        let mut response = (self.kind().0, axum::Json(&body)).into_response();
+        // For routes that spell refusals otherwise.
+        response.extensions_mut().insert(body);
         let headers = response.headers_mut();
         match self {
             Self::Unauthenticated(_) => {
@@ -232,7 +241,7 @@ mod tests {
             ApiError::Unauthenticated("send a token".to_owned()),
             ApiError::Forbidden("not yours".to_owned()),
             ApiError::not_found("task", "42"),
-            ApiError::Gone("this route is no longer there".to_owned()),
+            ApiError::Gone { reason: "nobody used it", replacement: "use the other one" },
             ApiError::MethodNotAllowed("DELETE is not possible here".to_owned()),
             ApiError::conflict(code::STALE_ATTEMPT, "attempt 1 is over"),
             ApiError::TooLarge { limit: 16 },

@@ -6,7 +6,7 @@ use crate::presence::is_there;
 use crate::store::codebases::CodebaseFilter;
 use muster_protocol::status::ServerStatus;
 use muster_protocol::task::TaskState;
-use muster_protocol::worker::{OPENCODE, WorkerStatus};
+use muster_protocol::worker::WorkerStatus;
 use std::collections::{BTreeMap, BTreeSet};
 
 impl App {
@@ -21,7 +21,7 @@ impl App {
         let codebases = self.store.codebases(&CodebaseFilter::default()).await?;
         let codebases = codebases.iter().filter(|codebase| codebase.worker_id.as_ref().is_some_and(|id| ids.contains(id))).count();
         let models: BTreeSet<_> = there.iter().flat_map(|worker| worker.models.iter().map(|model| &model.id)).collect();
-        let with_opencode = there.iter().filter(|worker| worker.capabilities.iter().any(|c| c == OPENCODE)).count();
+        let with_opencode = there.iter().filter(|worker| worker.has_opencode()).count();
         let message = match (there.len(), with_opencode) {
             (0, _) => "no worker is there; start one with muster-worker".to_owned(),
             (1, 0) => "1 worker is there, without OpenCode".to_owned(),
@@ -41,6 +41,9 @@ impl App {
             models: models.len() as u64,
             tasks: self.count_tasks().await?,
             events: self.store.log_head().await?,
+            registered_codebases: codebases as u64,
+            opencode_binary: None,
+            auto_start: false,
             uptime_s: self.clock.uptime().saturating_sub(self.started).as_secs(),
         })
     }

@@ -5,11 +5,15 @@ mod stack;
 
 pub use builder::Routes;
 
-use crate::a2a::jsonrpc;
-use crate::api::{codebases, events, health, models, openapi, status, streams, tasks, tokens, workers};
+use crate::a2a::{card, jsonrpc, rest};
+use crate::api::{
+    agents, codebase_events, codebases, events, health, interactions, models, monitor, openapi, sessions, status, streams, tasks, tokens,
+    workers,
+};
 use crate::app::App;
 use crate::auth::Access;
 use axum::Router;
+use axum::routing::any;
 use utoipa_axum::routes;
 
 /// All routes.
@@ -43,7 +47,7 @@ pub fn router(app: App) -> Router {
         .route(Access::VIEWER.or(Access::WORKER), routes!(codebases::get))
         .route(Access::OPERATOR, routes!(codebases::delete))
         .route(Access::OPERATOR, routes!(codebases::trigger))
-        .long(Access::VIEWER, routes!(streams::follow_codebase))
+        .long(Access::VIEWER, routes!(codebase_events::follow_codebase))
         // Tasks
         .route(Access::OPERATOR.or(Access::AGENT), routes!(tasks::submit))
         .route(Access::VIEWER.or(Access::AGENT).or(Access::WORKER), routes!(tasks::list))
@@ -60,9 +64,41 @@ pub fn router(app: App) -> Router {
         .route(Access::VIEWER.or(Access::AGENT), routes!(streams::output))
         .route(Access::WORKER, routes!(tasks::post_output))
         .long(Access::VIEWER.or(Access::AGENT), routes!(streams::follow_output))
+        // Interactions
+        .route(Access::VIEWER.or(Access::AGENT), routes!(interactions::list))
+        .route(Access::VIEWER.or(Access::AGENT), routes!(interactions::list_of_task))
+        .route(Access::OPERATOR.or(Access::AGENT), routes!(interactions::reply))
+        // Sessions
+        .route(Access::WORKER, routes!(sessions::sync))
+        .route(Access::WORKER, routes!(sessions::sync_messages))
+        .route(Access::VIEWER.or(Access::WORKER), routes!(sessions::list))
+        .route(Access::VIEWER.or(Access::WORKER), routes!(sessions::list_of_codebase))
+        .route(Access::VIEWER.or(Access::WORKER), routes!(sessions::get))
+        .route(Access::VIEWER.or(Access::WORKER), routes!(sessions::messages))
+        .route(Access::OPERATOR, routes!(sessions::resume))
         // A2A
         .long(Access::AGENT, routes!(jsonrpc::handle))
+        .long(Access::AGENT, routes!(jsonrpc::handle_again))
+        .long(Access::AGENT, routes!(jsonrpc::handle_agent))
+        .route(Access::PUBLIC, routes!(card::server))
+        .route(Access::VIEWER.or(Access::AGENT), routes!(card::agent))
+        .a2a(Access::AGENT, "/message:send", any(rest::server))
+        .a2a(Access::AGENT, "/message:stream", any(rest::server))
+        .a2a(Access::AGENT, "/extendedAgentCard", any(rest::server))
+        .a2a(Access::AGENT, "/tasks", any(rest::server))
+        .a2a(Access::AGENT, "/tasks/{*rest}", any(rest::tasks))
+        .a2a(Access::AGENT, "/agents/{name}/{*rest}", any(rest::agent))
         // Of the earlier system
+        .route(Access::VIEWER.or(Access::AGENT), routes!(agents::list))
+        .route(Access::VIEWER, routes!(monitor::agents))
+        .route(Access::VIEWER, routes!(monitor::messages))
+        .route(Access::VIEWER, routes!(monitor::search))
+        .route(Access::VIEWER, routes!(monitor::count))
+        .route(Access::VIEWER, routes!(monitor::stats))
+        .long(Access::VIEWER, routes!(monitor::stream))
+        .long(Access::VIEWER, routes!(monitor::export_json))
+        .long(Access::VIEWER, routes!(monitor::export_csv))
+        .route(Access::OPERATOR, routes!(monitor::intervene))
         .dropped();
     routes.finish()
 }

@@ -3,15 +3,18 @@
 //! Reads go to a pool of connections. Writes are small structs ([`Write`]) that one task commits in groups
 //! ([`writer`]); state and event are in one transaction, and the hub is told after the commit.
 
+pub mod a2a;
 pub mod attempts;
 pub mod claim;
 pub mod codebases;
 pub mod contexts;
 pub mod events;
 pub mod identity;
+pub mod interactions;
 mod open;
 pub mod probe;
 pub mod row;
+pub mod sessions;
 pub mod sql;
 pub mod stream;
 pub mod submit;
@@ -24,7 +27,7 @@ pub mod writer;
 
 pub use identity::Identity;
 pub use open::{OpenError, OpenOptions};
-pub use tx::Tx;
+pub use tx::{ReadAhead, Tx};
 
 use crate::events::Hub;
 use sql::Dialect;
@@ -55,6 +58,11 @@ pub trait Write: Send + Sync + 'static {
     const NAME: &'static str;
     /// What it answers; a refusal by the domain is one of these values and must leave the transaction as it was.
     type Output: Send + 'static;
+    /// Whether it is applied after the others of its batch, because it looks for what they leave.
+    const AFTER_OTHERS: bool = false;
+
+    /// Says what it will read, so that this is read for a whole batch together. What is not said is read when it is asked for.
+    fn reads(&self, _ahead: &mut ReadAhead) {}
 
     /// Does it.
     fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> impl Future<Output = sqlx::Result<Self::Output>> + Send + 'a;
@@ -116,19 +124,20 @@ impl Store {
 /// Every statement of the store with its name, so that a test can prepare each on both databases. A spelling that is empty is not used there.
 pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
     let files = [
+        a2a::ALL,
         contexts::ALL,
         codebases::ALL,
         events::ALL,
         identity::ALL,
+        interactions::ALL,
         stream::ALL,
         submit::ALL,
         tasks::ALL,
         probe::ALL,
         tokens::ALL,
-        tx::ALL,
         upkeep::ALL,
         writer::ALL,
     ];
     let one = files.into_iter().flatten();
-    one.chain(attempts::all()).chain(claim::all()).chain(workers::all()).copied()
+    one.chain(attempts::all()).chain(claim::all()).chain(sessions::all()).chain(workers::all()).copied().chain(tx::all())
 }

@@ -1,5 +1,6 @@
 //! Operations on tasks, the same for the REST API and for A2A.
 
+mod check;
 mod explain;
 mod resolve;
 
@@ -9,26 +10,26 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::dispatch::millis;
 use crate::domain::matching::writes;
-use crate::error::{ApiError, FieldError};
+use crate::error::ApiError;
 use crate::store::attempts::{CancelOutcome, CancelTask, Report, ReportOutcome};
-use crate::store::submit::{IdempotencyKey, NewTask, SubmitTask, Submitted};
+use crate::store::submit::{NewTask, SubmitTask, Submitted};
 use crate::store::tasks::TaskRecord;
 use crate::sync::lock;
 use crate::telemetry::metric;
+pub(crate) use check::title_of;
+use check::{check, idempotency_key};
 use muster_protocol::error::code;
-use muster_protocol::ids::{ContextId, MAX_ID_LEN, TaskId, is_acceptable_id};
+use muster_protocol::ids::{ContextId, TaskId};
 use muster_protocol::task::{CancelAnswer, ReportStatus, ReportedStatus, SubmitTask as Wanted, Task};
 use muster_protocol::time::Timestamp;
-use serde_json::{Map, Value, json};
-use sha2::{Digest as _, Sha256};
+use serde_json::json;
 
 /// The mode of a message that an agent of this server has answered itself.
 pub const ANSWERED_MODE: &str = "message";
+/// The earlier system's word for a task that a worker has and has not begun.
+const ASSIGNED: &str = "assigned";
 const DEFAULT_MODE: &str = "build";
 const DEFAULT_ATTEMPTS: u32 = 3;
-const MOST_ATTEMPTS: u32 = 100;
-const LONGEST_TITLE: usize = 80;
-const LONGEST_WORD: usize = 200;
 
 impl App {
     /// Accepts a task; with an idempotency key, the same again answers the same task.
@@ -47,7 +48,7 @@ impl App {
             return Ok(known.task);
         }
         check(&wanted, now)?;
-        let place = self.resolve(&wanted).await?;
+        let place = self.resolve(who, &wanted).await?;
         let task = self.new_task(who, wanted, place, now);
         self.store_new(SubmitTask { task, key, answer: None, now }).await
     }
@@ -68,6 +69,34 @@ impl App {
                 "this Idempotency-Key was used with another body within the last 24 hours; use a new key for a new task",
             )),
             Submitted::ForeignContext => Err(ApiError::invalid("context_id", "there is no such conversation")),
+            Submitted::SessionTaken { by: Some(context) } => {
+                let message = format!(
+                    "the session is that of the conversation {context}; continue that one (leave context_id out), or send `fork: true` \
+                     to continue a copy of it in a new conversation"
+                );
+                Err(ApiError::conflict(code::CONFLICT, message))
+            }
+            Submitted::SessionTaken { by: None } => {
+                let message = "the session is that of somebody else's conversation; begin your own, or ask an operator, who may continue \
+                               it or a copy of it (`fork: true`)";
+                Err(ApiError::conflict(code::CONFLICT, message))
+            }
+            Submitted::OtherSession(context) => {
+                let own = context.session_id.map_or_else(|| "a copy that is being made".to_owned(), |id| id.0);
+                let message = format!("the conversation has another session ({own}); leave this out, or begin a new conversation");
+                Err(ApiError::invalid("resume_session_id", message))
+            }
+            Submitted::BeginsSession(running) => {
+                let message = format!(
+                    "the task {running} of this conversation runs and begins its session; leave resume_session_id out to go on in that \
+                     one, or begin a new conversation (leave context_id out)"
+                );
+                Err(ApiError::conflict(code::CONFLICT, message))
+            }
+            Submitted::ForkIntoContext => {
+                let message = "a copy of a session begins its own conversation, and this one is there already; leave it out";
+                Err(ApiError::invalid("context_id", message))
+            }
             Submitted::NoCodebase(codebase) => {
                 let message =
                     format!("the codebase {codebase} was removed from the registry; name another one, or begin a new conversation");
@@ -96,6 +125,7 @@ impl App {
             own_only: !who.sees_everything(),
             context_id: wanted.context_id.unwrap_or_else(|| ContextId(id.to_string())),
             session_id: wanted.resume_session_id,
+            fork: wanted.fork,
             parent_id: None,
             retry_of: None,
             title,
@@ -179,12 +209,17 @@ impl App {
             return Err(ApiError::conflict(code::CONFLICT, message));
         }
         let now = self.now();
+        // A conversation that has its session says where it runs, also if it moved since.
+        let context = self.store.context(&old.context_id).await?;
+        let is_placed = context.is_some_and(|context| context.session_id.is_some());
+        let (worker, codebase) = if is_placed { (None, None) } else { (record.target_worker, record.target_codebase) };
         let task = NewTask {
             id: TaskId(self.ids.uuid(now)),
             owner: who.id.clone(),
             own_only: !who.sees_everything(),
             context_id: old.context_id,
             session_id: None,
+            fork: false,
             parent_id: old.parent_id,
             retry_of: Some(id),
             title: old.title,
@@ -193,8 +228,8 @@ impl App {
             mode: old.mode,
             model: old.model,
             target: old.target,
-            worker: record.target_worker,
-            codebase: record.target_codebase,
+            worker,
+            codebase,
             capabilities: old.capabilities,
             labels: old.labels,
             priority: old.priority,
@@ -207,12 +242,37 @@ impl App {
         self.store_new(SubmitTask { task, key: None, answer: None, now }).await
     }
 
+    /// Submits the next turn of a task's conversation; model and mode are those before if absent.
+    ///
+    /// # Errors
+    /// As of [`Self::submit`].
+    pub async fn next_turn(
+        &self,
+        who: &Principal,
+        before: Task,
+        prompt: String,
+        model: Option<String>,
+        mode: Option<String>,
+    ) -> Result<Task, ApiError> {
+        let wanted = Wanted {
+            prompt,
+            model: model.or(before.model),
+            mode: mode.or(Some(before.mode).filter(|mode| mode != ANSWERED_MODE)),
+            context_id: Some(before.context_id),
+            ..Wanted::default()
+        };
+        self.submit(who, wanted, None).await
+    }
+
     /// Takes in what a worker says of an attempt.
     ///
     /// # Errors
     /// 404; 409 `stale_attempt`, `held`, `terminal`, `gap`; 422 for an unknown status.
     pub async fn report(&self, id: TaskId, mut report: ReportStatus) -> Result<Task, ApiError> {
         without_nul(&mut report);
+        if report.status.as_str() == ASSIGNED {
+            report.status = ReportedStatus::Running;
+        }
         if let ReportedStatus::Other(word) = &report.status {
             let message = format!("`{}` is none of {}", crate::error::shown(word), ReportedStatus::WORDS.join(", "));
             return Err(ApiError::invalid("status", message));
@@ -302,103 +362,11 @@ fn conflict(code: &'static str, message: &str, task: &Task) -> ApiError {
     }
 }
 
-/// Checks everything that needs no look at the registry.
-fn check(wanted: &Wanted, now: Timestamp) -> Result<(), ApiError> {
-    let mut fields = Vec::new();
-    let mut wrong = |field: &str, message: &str| fields.push(FieldError::new(field, message));
-    if wanted.prompt.trim().is_empty() && wanted.mode.as_deref() != Some(muster_protocol::task::builtin_mode::NOOP) {
-        wrong("prompt", "must not be empty");
-    }
-    if wanted.model.as_ref().is_some_and(|model| !model.split_once('/').is_some_and(|(p, m)| !p.is_empty() && !m.is_empty())) {
-        wrong("model", "must be `provider/model`, as `GET /v1/opencode/models` lists them");
-    }
-    if wanted.mode.as_ref().is_some_and(|mode| mode.trim().is_empty() || mode.len() > LONGEST_WORD) {
-        wrong("mode", "must be the name of an OpenCode agent, for example build or plan");
-    }
-    if wanted.deadline.is_some_and(|deadline| deadline <= now) {
-        wrong("deadline", "has passed already");
-    }
-    if let (Some(not_before), Some(deadline)) = (wanted.not_before, wanted.deadline)
-        && not_before >= deadline
-    {
-        wrong("not_before", "must be before the deadline");
-    }
-    if wanted.max_attempts.is_some_and(|n| !(1..=MOST_ATTEMPTS).contains(&n)) {
-        wrong("max_attempts", "must be from 1 to 100");
-    }
-    if wanted.context_id.as_ref().is_some_and(|id| !is_acceptable_id(id.as_str())) {
-        wrong("context_id", &format!("must be 1 to {MAX_ID_LEN} printable ASCII characters without space or slash"));
-    }
-    if wanted.resume_session_id.as_ref().is_some_and(|id| !is_acceptable_id(id.as_str())) {
-        wrong("resume_session_id", "must be an OpenCode session id, such as ses_..");
-    }
-    if fields.is_empty() { Ok(()) } else { Err(ApiError::Invalid { fields }) }
-}
-
 /// PostgreSQL's TEXT refuses NUL, and a worker cannot help what a model or a tool wrote: the entries keep it, the summary shows U+FFFD.
 fn without_nul(report: &mut ReportStatus) {
     let patches = report.changes.iter_mut().flat_map(|change| [Some(&mut change.path), change.patch.as_mut()]);
     let texts = [report.result.as_mut(), report.error.as_mut(), report.error_code.as_mut(), report.hash.as_mut()];
     for text in texts.into_iter().chain(patches).flatten().filter(|text| text.contains('\0')) {
         *text = text.replace('\0', "\u{fffd}");
-    }
-}
-
-/// The key with the hash of the canonical body: fields in one order, absent ones left out.
-fn idempotency_key(key: String, wanted: &Wanted) -> Result<IdempotencyKey, ApiError> {
-    if !is_acceptable_id(&key) {
-        let message = format!("the header Idempotency-Key must be 1 to {MAX_ID_LEN} printable ASCII characters without space or slash");
-        return Err(ApiError::BadRequest(message));
-    }
-    let body = sorted(serde_json::to_value(wanted).map_err(ApiError::internal)?);
-    let hash = hex::encode(Sha256::digest(body.to_string().as_bytes()));
-    Ok(IdempotencyKey { key, hash })
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(map) => {
-            let mut entries: Vec<_> = map.into_iter().collect();
-            entries.sort_by(|a, b| a.0.cmp(&b.0));
-            Value::Object(entries.into_iter().map(|(key, value)| (key, sorted(value))).collect::<Map<_, _>>())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(sorted).collect()),
-        other => other,
-    }
-}
-
-/// The first line of a prompt, cut.
-fn title_of(prompt: &str) -> String {
-    let line = prompt.lines().map(str::trim).find(|line| !line.is_empty()).unwrap_or("(no prompt)");
-    let mut title: String = line.chars().take(LONGEST_TITLE).collect();
-    if line.chars().nth(LONGEST_TITLE).is_some() {
-        title.push('…');
-    }
-    title
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{idempotency_key, title_of};
-    use muster_protocol::task::SubmitTask;
-    use serde_json::json;
-
-    fn wanted(body: serde_json::Value) -> SubmitTask {
-        serde_json::from_value(body).unwrap()
-    }
-
-    #[test]
-    fn the_order_of_fields_makes_no_other_body() {
-        let one = wanted(json!({"prompt": "p", "metadata": {"a": 1, "b": {"c": 2, "d": 3}}}));
-        let other: SubmitTask = serde_json::from_str(r#"{"metadata":{"b":{"d":3,"c":2},"a":1},"prompt":"p"}"#).unwrap();
-        let hash = |wanted| idempotency_key("k".into(), wanted).unwrap().hash;
-        assert_eq!(hash(&one), hash(&other));
-        assert_ne!(hash(&one), hash(&wanted(json!({"prompt": "p"}))));
-    }
-
-    #[test]
-    fn a_title_is_the_first_line_of_the_prompt() {
-        assert_eq!(title_of("\n  fix the tests \nand more"), "fix the tests");
-        assert_eq!(title_of(&"x".repeat(100)).chars().count(), 81);
     }
 }

@@ -1,16 +1,19 @@
 //! Operations on workers.
 
 use crate::app::App;
-use crate::domain::lease::{Phase, Renewal};
+use crate::domain::lease::Renewal;
 use crate::error::{ApiError, FieldError};
 use crate::presence::is_there;
+use crate::store::StoreError;
 use crate::store::attempts::MarkReconnected;
+use crate::store::claim::{ReserveTask, Reserved};
 use crate::store::workers::{DrainWorker, RegisterOutcome, RegisterWorker, UnregisterWorker, WorkerRecord};
 use crate::sync::lock;
 use muster_protocol::codebase::Codebase;
 use muster_protocol::error::code;
 use muster_protocol::ids::{CodebaseId, TaskId, WorkerId, is_acceptable_id};
 use muster_protocol::worker::RegisterWorker as Registration;
+use std::collections::BTreeMap;
 
 const LONGEST_NAME: usize = 200;
 const MOST_SLOTS: u32 = 1_000;
@@ -32,12 +35,16 @@ impl App {
         check(&registration)?;
         let now = self.now();
         let new_ids = (0..=registration.codebases.len()).map(|_| CodebaseId(self.ids.uuid(now).to_string())).collect();
-        let older_is_alive = self.worker(&registration.worker_id).await?.is_some_and(|worker| is_there(&worker));
+        let older = self.store.worker(&registration.worker_id).await?;
+        let older_is_alive = older.is_some_and(|older| is_there(&self.shown(&older, &BTreeMap::new())));
         let id = registration.worker_id.clone();
         let write = RegisterWorker { registration, new_ids, older_is_alive, now };
         match self.store.write(write).await? {
             RegisterOutcome::Registered { record, codebases } => {
                 self.heard_of(&id);
+                if record.is_plain() {
+                    lock(&self.leases).doubt(&id);
+                }
                 Ok((*record, codebases))
             }
             RegisterOutcome::Superseded => {
@@ -67,16 +74,40 @@ impl App {
         if there { Ok(()) } else { Err(not_found(id)) }
     }
 
-    /// A plain worker is there: this renews what it has.
+    /// A plain worker says that it is there.
     ///
     /// # Errors
     /// 404.
     pub async fn heartbeat(&self, id: &WorkerId) -> Result<(), ApiError> {
-        let record = self.store.worker(id).await?.ok_or_else(|| not_found(id))?;
+        self.store.worker(id).await?.ok_or_else(|| not_found(id))?;
         self.heard_of(id);
-        if record.is_plain() {
-            let deadline = self.clock.uptime() + self.config.leases.plain_lease;
-            lock(&self.leases).renew_all(id, deadline);
+        Ok(self.plain_called(id).await?)
+    }
+
+    /// A worker made a call that names none of its attempts. From a plain one this renews what it has and brings back what was lost with it; one that
+    /// pulls says with its pulls that it is there.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn plain_called(&self, id: &WorkerId) -> Result<(), StoreError> {
+        match self.store.worker(id).await? {
+            Some(record) if record.is_plain() => {
+                self.heard_of(id);
+                self.renew_plain(id).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The same, where the worker is known to be a plain one.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn renew_plain(&self, id: &WorkerId) -> Result<(), StoreError> {
+        let deadline = self.clock.uptime() + self.config.leases.plain_lease;
+        let back = lock(&self.leases).renew_all(id, deadline);
+        for (task, attempt) in back {
+            self.store.write(MarkReconnected { task, attempt, now: self.now() }).await?;
         }
         Ok(())
     }
@@ -100,10 +131,29 @@ impl App {
         Ok(())
     }
 
-    /// Keeps a reservation for the plain worker that it was shown to.
-    pub fn grant_reservation(&self, worker: &WorkerId, task: TaskId, attempt: u64) {
-        let deadline = self.clock.uptime() + self.config.leases.reservation;
-        lock(&self.leases).grant(task, attempt, worker.clone(), deadline, Phase::Held);
+    /// What a plain worker that polls is shown: the task that is reserved for it, now or with an earlier poll.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn reserve(&self, worker: &WorkerId) -> Result<Reserved, StoreError> {
+        let reserved = self.store.write(ReserveTask { worker: worker.clone(), now: self.now() }).await?;
+        match &reserved {
+            Reserved::NotRegistered => return Ok(reserved),
+            Reserved::NotPlain => self.heard_of(worker),
+            Reserved::Nothing | Reserved::Task(_) | Reserved::Again(_) => {
+                self.heard_of(worker);
+                self.renew_plain(worker).await?;
+            }
+        }
+        let (now, lasts) = (self.clock.uptime(), self.config.leases.reservation);
+        match reserved {
+            Reserved::Task(task) => {
+                lock(&self.leases).reserve(task.id, task.attempt, worker.clone(), now, lasts);
+                Ok(Reserved::Task(task))
+            }
+            Reserved::Again(task) if !lock(&self.leases).show_again(task.id, task.attempt, worker, now, lasts) => Ok(Reserved::Nothing),
+            other => Ok(other),
+        }
     }
 }
 

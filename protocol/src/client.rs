@@ -16,8 +16,10 @@ pub use events::{EventStream, Incoming, StreamMessage};
 
 use crate::codebase::Codebase;
 use crate::event::Event;
-use crate::ids::{CodebaseId, TaskId, WorkerId};
+use crate::ids::{CodebaseId, InteractionId, SessionId, TaskId, WorkerId};
+use crate::interaction::{Interaction, InteractionReplied, ReplyInteraction};
 use crate::model::ModelList;
+use crate::session::{MessageList, MessagesSynced, ResumeSession, Session, SessionResumed, SessionsSynced, SyncMessages, SyncSessions};
 use crate::status::ServerStatus;
 use crate::stream::{AppendEntries, Appended};
 use crate::task::{CancelAnswer, Explanation, ReportStatus, StatusReported, SubmitTask, Task, TaskOutput};
@@ -121,6 +123,14 @@ impl Client {
         self.post(&format!("v1/opencode/workers/{worker}/drain"), body).await
     }
 
+    /// `POST /v1/opencode/workers/{id}/resume`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn resume(&self, worker: &WorkerId) -> Result<Done, ClientError> {
+        self.post(&format!("v1/opencode/workers/{worker}/resume"), &Value::Null).await
+    }
+
     /// `POST /v1/opencode/tasks/{id}/stream`.
     ///
     /// # Errors
@@ -197,6 +207,22 @@ impl Client {
         self.get(&format!("v1/opencode/tasks/{task}/explain"), &[]).await
     }
 
+    /// `GET /v1/interactions` with query parameters.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn interactions(&self, query: &[(&str, &str)]) -> Result<Vec<Interaction>, ClientError> {
+        self.get("v1/interactions", query).await
+    }
+
+    /// `POST /v1/interactions/{id}/reply`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn reply(&self, id: InteractionId, body: &ReplyInteraction) -> Result<InteractionReplied, ClientError> {
+        self.post(&format!("v1/interactions/{id}/reply"), body).await
+    }
+
     /// `GET /v1/opencode/workers` with query parameters.
     ///
     /// # Errors
@@ -227,6 +253,57 @@ impl Client {
     /// [`ClientError`].
     pub async fn codebase(&self, id: &CodebaseId) -> Result<Codebase, ClientError> {
         self.get(&format!("v1/opencode/codebases/{id}"), &[]).await
+    }
+
+    /// `GET /v1/opencode/sessions` with query parameters: the sessions of all machines, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sessions(&self, query: &[(&str, &str)]) -> Result<Vec<Session>, ClientError> {
+        self.get("v1/opencode/sessions", query).await
+    }
+
+    /// `GET /v1/opencode/codebases/{id}/sessions/{sid}/messages`: the last `limit`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn session_messages(&self, codebase: &CodebaseId, session: &SessionId, limit: u32) -> Result<MessageList, ClientError> {
+        let path = format!("v1/opencode/codebases/{codebase}/sessions/{session}/messages");
+        self.get(&path, &[("limit", &limit.to_string())]).await
+    }
+
+    /// `POST /v1/opencode/codebases/{id}/sessions/{sid}/resume`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn resume_session(
+        &self,
+        codebase: &CodebaseId,
+        session: &SessionId,
+        body: &ResumeSession,
+    ) -> Result<SessionResumed, ClientError> {
+        self.post(&format!("v1/opencode/codebases/{codebase}/sessions/{session}/resume"), body).await
+    }
+
+    /// `POST /v1/opencode/codebases/{id}/sessions/sync`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sync_sessions(&self, codebase: &CodebaseId, body: &SyncSessions) -> Result<SessionsSynced, ClientError> {
+        self.post(&format!("v1/opencode/codebases/{codebase}/sessions/sync"), body).await
+    }
+
+    /// `POST /v1/opencode/codebases/{id}/sessions/{sid}/messages/sync`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn sync_messages(
+        &self,
+        codebase: &CodebaseId,
+        session: &SessionId,
+        body: &SyncMessages,
+    ) -> Result<MessagesSynced, ClientError> {
+        self.post(&format!("v1/opencode/codebases/{codebase}/sessions/{session}/messages/sync"), body).await
     }
 
     /// `GET /v1/opencode/status`.

@@ -67,6 +67,10 @@ pub mod code {
     pub const KEY_REUSED: &str = "idempotency_key_reused";
     /// Somebody else holds the task (409).
     pub const HELD: &str = "held";
+    /// The interaction was answered before (409).
+    pub const ANSWERED: &str = "answered";
+    /// The interaction's deadline has passed, or its run has ended (409).
+    pub const EXPIRED: &str = "expired";
     /// The route was dropped on purpose (410); the message says what to use instead.
     pub const GONE: &str = "gone";
     /// The body is larger than the configured limit (413).

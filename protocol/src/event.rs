@@ -87,8 +87,16 @@ pub mod kind {
     pub const TASK_CANCELED: &str = "task.canceled";
     /// The stored output of an attempt is not what its worker sent.
     pub const TASK_OUTPUT_DIFFERS: &str = "task.output_differs";
+    /// A running task asks for a permission, or a question.
+    pub const INTERACTION_OPENED: &str = "interaction.opened";
+    /// Somebody answered it.
+    pub const INTERACTION_ANSWERED: &str = "interaction.answered";
+    /// It is over: the run has the answer, its deadline passed, or the run ended first.
+    pub const INTERACTION_CLOSED: &str = "interaction.closed";
     /// A message reached an agent.
     pub const AGENT_MESSAGE: &str = "agent.message";
+    /// Somebody told a task or an agent something through the monitor.
+    pub const AGENT_INTERVENTION: &str = "agent.intervention";
     /// A token was made.
     pub const TOKEN_CREATED: &str = "token.created";
     /// A token was revoked.

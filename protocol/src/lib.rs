@@ -22,6 +22,8 @@ pub mod ids;
 pub mod interaction;
 mod keyword;
 pub mod model;
+pub mod monitor;
+pub mod session;
 pub mod status;
 pub mod stream;
 pub mod task;

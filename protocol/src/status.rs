@@ -32,4 +32,13 @@ pub struct ServerStatus {
     pub events: u64,
     /// Seconds since the start.
     pub uptime_s: u64,
+    /// As `codebases`; the name that earlier clients read.
+    #[serde(default)]
+    pub registered_codebases: u64,
+    /// None: OpenCode runs on the workers. Earlier clients read it.
+    #[serde(default)]
+    pub opencode_binary: Option<String>,
+    /// False, for the same reason.
+    #[serde(default)]
+    pub auto_start: bool,
 }

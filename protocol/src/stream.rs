@@ -1,6 +1,6 @@
 //! The task stream: what a task says while it runs.
 
-use crate::ids::{InstanceId, WorkerId};
+use crate::ids::{InstanceId, InteractionId, WorkerId};
 use crate::keyword::keywords;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -216,22 +216,34 @@ pub struct StatusNote {
     /// Which OpenCode session, once known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
+    /// With `retry`: the parts of text and reasoning that were broken off. What they said does not count; it is said again in new parts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub discards: Vec<String>,
 }
 
-/// A permission request or a question of a run, as it is told in the stream.
+/// A permission request or a question of a run, as it is told in the stream: once when it is asked, and once more when it is over.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct InteractionNote {
+    /// The interaction that people can answer; none where the worker refuses by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<InteractionId>,
     /// OpenCode's id of the request.
     pub request: String,
     /// `permission` or `question`.
     pub kind: String,
     /// What is asked for, in a line: the permission with its patterns, or the question.
     pub title: String,
-    /// What became of it: `open`, `rejected`, `answered`.
+    /// What became of it: an [`crate::interaction::InteractionState`] word, or `rejected` where nobody was asked.
     pub outcome: String,
-    /// Why, where nobody answered.
+    /// Why, or what was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The directory in which it would happen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<String>,
+    /// When the worker refuses it if nobody has answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
     /// The request as OpenCode gave it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub detail: serde_json::Value,

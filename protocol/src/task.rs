@@ -37,7 +37,7 @@ pub struct Target {
 }
 
 /// `POST /v1/opencode/tasks`.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SubmitTask {
     /// What to do.
@@ -75,6 +75,9 @@ pub struct SubmitTask {
     /// The OpenCode session that it continues, where the conversation has none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resume_session_id: Option<SessionId>,
+    /// Continue a copy of that session, and leave the session itself as it is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fork: bool,
     /// What happens if its worker is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub on_lost: Option<OnLost>,

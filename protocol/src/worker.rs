@@ -1,13 +1,15 @@
 //! Workers: registration, and the pull that is heartbeat, lease renewal, claim and control channel in one.
 
+mod earlier;
+
 use crate::codebase::{Codebase, RegisterCodebase};
 use crate::ids::{CodebaseId, InstanceId, InteractionId, TaskId, WorkerId};
+use crate::interaction::ReplyInteraction;
 use crate::keyword::keywords;
 use crate::model::Model;
 use crate::task::Assignment;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The capability of a worker that has an OpenCode.
@@ -28,7 +30,7 @@ pub struct RegisterWorker {
     #[serde(default)]
     pub hostname: Option<String>,
     /// The models that its OpenCode has.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "earlier::models")]
     pub models: Vec<Model>,
     /// The model that its OpenCode takes if none is asked for.
     #[serde(default)]
@@ -58,11 +60,14 @@ pub struct RegisterWorker {
     #[serde(default)]
     pub slots: Option<u32>,
     /// All its codebases, the global one among them.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "earlier::codebases")]
     pub codebases: Vec<RegisterCodebase>,
     /// The version of its OpenCode.
     #[serde(default)]
     pub opencode_version: Option<String>,
+    /// What is wrong with it, for people: shown as its `alarm`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// The answer to [`RegisterWorker`].
@@ -149,9 +154,17 @@ pub struct Worker {
     /// The version of its OpenCode.
     #[serde(default)]
     pub opencode_version: Option<String>,
-    /// What people should know, for example two machines with one id.
+    /// What people should know: two machines with one id, or what the worker says is wrong with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+}
+
+impl Worker {
+    /// Whether it runs OpenCode. A plain worker always does: in the earlier system capabilities are for people only.
+    #[must_use]
+    pub fn has_opencode(&self) -> bool {
+        self.protocol_version.is_none() || self.capabilities.iter().any(|c| c == OPENCODE)
+    }
 }
 
 keywords! {
@@ -179,6 +192,9 @@ pub struct RunningAttempt {
     /// The `seq` that its next entry will have.
     #[serde(default)]
     pub next_seq: u64,
+    /// Whether the worker knows that it is to be cancelled, and is at it: the cancel need not be told again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopping: bool,
 }
 
 /// `POST /v1/opencode/workers/{id}/pull`: a long poll.
@@ -247,8 +263,8 @@ pub struct InteractionAnswer {
     pub task_id: TaskId,
     /// The attempt that asked.
     pub attempt: u64,
-    /// The answer, by kind.
-    pub reply: Value,
+    /// The answer.
+    pub reply: ReplyInteraction,
 }
 
 /// `POST /v1/opencode/workers/{id}/drain`.

@@ -1,6 +1,7 @@
 //! The coordinator. It says what there is to coordinate: this server's worker agents and the machines behind them.
 
-use super::{Message, letter};
+use super::Message;
+use super::directory::letter;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::presence::is_there;

@@ -9,7 +9,7 @@ impl App {
     /// What there is and what happened, in words.
     pub(super) async fn report_status(&self) -> Result<String, ApiError> {
         let status = self.status().await?;
-        let events = self.store.count_events().await?;
+        let events = self.counts_by_kind().await?;
         let total: u64 = events.values().sum();
         let mut report = format!("Status of {} (version {}, {}):\n", status.name, status.version, status.database);
         let mut line = |text: String| {

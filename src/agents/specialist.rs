@@ -1,12 +1,11 @@
 //! Worker agents: they give work to a matching machine; with none, they do a small honest job on the text or data themselves, and say so.
 
-use super::{Message, Reply};
+use super::{Begun, Message};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::presence::is_there;
 use muster_protocol::task::Target;
-use muster_protocol::worker::OPENCODE;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,22 +17,28 @@ impl App {
         message: &Message,
         n: usize,
         name: String,
-    ) -> Result<Reply, ApiError> {
+    ) -> Result<Begun, ApiError> {
         let agent = &self.config.agents[n];
-        let workers = self.workers(None).await?;
-        let mut fitting = workers.iter().filter(|worker| {
-            is_there(worker)
-                && worker.capabilities.iter().any(|c| c == OPENCODE)
-                && agent.capability.as_ref().is_none_or(|wanted| worker.capabilities.contains(wanted))
-                && agent.model.as_ref().is_none_or(|wanted| worker.models.iter().any(|model| model.id == *wanted))
-        });
-        if fitting.next().is_some() {
+        if self.has_machine_for(n).await? {
             let target = Target { agent: Some(agent.name.clone()), ..Target::default() };
-            return self.let_machine_answer(who, message, target, name).await;
+            return self.hand_over(who, message, target, name).await;
         }
         let text =
             format!("{name} ({}) has no machine with OpenCode to ask. What it can say by itself:\n{}", agent.specialty, describe(message));
         self.answered(who, message, name, text).await
+    }
+
+    /// Whether a machine is there that can do a worker agent's work.
+    pub(super) async fn has_machine_for(&self, n: usize) -> Result<bool, ApiError> {
+        let agent = &self.config.agents[n];
+        let workers = self.workers(None).await?;
+        let mut fitting = workers.iter().filter(|worker| {
+            is_there(worker)
+                && worker.has_opencode()
+                && agent.capability.as_ref().is_none_or(|wanted| worker.capabilities.contains(wanted))
+                && agent.model.as_ref().is_none_or(|wanted| worker.models.iter().any(|model| model.id == *wanted))
+        });
+        Ok(fitting.next().is_some())
     }
 }
 

@@ -11,10 +11,46 @@ use muster_protocol::codebase::{Codebase, CreateCodebase, GLOBAL_NAME, RegisterC
 use muster_protocol::error::{ErrorBody, code};
 use muster_protocol::ids::{CodebaseId, SessionId, TaskId, WorkerId, is_acceptable_id};
 use muster_protocol::task::{SubmitTask, Target, builtin_mode};
+use muster_protocol::time::Timestamp;
 use muster_protocol::worker::Done;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::{IntoParams, ToSchema};
+
+/// A codebase with the fields that only earlier clients read. The server drives no OpenCode itself, so most of them say nothing.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ShownCodebase {
+    #[serde(flatten)]
+    codebase: Codebase,
+    /// As `created_at`.
+    registered_at: Timestamp,
+    /// Always none.
+    last_triggered: Option<Timestamp>,
+    /// Always none.
+    opencode_port: Option<u16>,
+    /// Always none: sessions are listed by themselves.
+    session_id: Option<SessionId>,
+    /// Always false: workers fetch their tasks by themselves.
+    watch_mode: bool,
+    /// Always 5.
+    watch_interval: u32,
+}
+
+impl From<Codebase> for ShownCodebase {
+    fn from(codebase: Codebase) -> Self {
+        Self {
+            registered_at: codebase.created_at,
+            codebase,
+            last_triggered: None,
+            opencode_port: None,
+            session_id: None,
+            watch_mode: false,
+            watch_interval: 5,
+        }
+    }
+}
+
+const LOOKED_FOR: &str = "a worker that has the path is looked for; it registers the codebase";
 
 /// The answer to a new codebase: the codebase, or the task that looks for the worker that has it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,13 +59,16 @@ pub struct CodebaseCreated {
     success: bool,
     /// The codebase.
     #[serde(skip_serializing_if = "Option::is_none")]
-    codebase: Option<Codebase>,
+    codebase: Option<ShownCodebase>,
     /// Whether a worker that has the path is still looked for.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pending: bool,
     /// The task that looks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<TaskId>,
+    /// What happens now, for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<&'static str>,
 }
 
 /// `POST /v1/opencode/codebases`
@@ -44,10 +83,17 @@ pub(crate) async fn create(
     check(&body)?;
     let Some(worker) = body.worker_id.clone() else {
         let task = app.submit(&who, search_for(&body), None).await?;
-        return Ok(Answer(CodebaseCreated { success: true, codebase: None, pending: true, task_id: Some(task.id) }));
+        return Ok(Answer(CodebaseCreated {
+            success: true,
+            codebase: None,
+            pending: true,
+            task_id: Some(task.id),
+            message: Some(LOOKED_FOR),
+        }));
     };
     who.act_for(&worker)?;
     let now = app.now();
+    app.plain_called(&worker).await?;
     let write = PutCodebase {
         worker,
         agent_config: body.agent_config,
@@ -64,7 +110,7 @@ pub(crate) async fn create(
         },
     };
     let codebase = app.store.write(write).await?;
-    Ok(Answer(CodebaseCreated { success: true, codebase: Some(codebase), pending: false, task_id: None }))
+    Ok(Answer(CodebaseCreated { success: true, codebase: Some(codebase.into()), pending: false, task_id: None, message: None }))
 }
 
 fn check(body: &CreateCodebase) -> Result<(), ApiError> {
@@ -111,28 +157,36 @@ pub struct CodebaseQuery {
 
 /// `GET /v1/opencode/codebases`
 #[utoipa::path(get, path = "/v1/opencode/codebases", tag = "codebases", summary = "List codebases",
-    params(CodebaseQuery), responses((status = 200, body = Vec<Codebase>)))]
+    params(CodebaseQuery), responses((status = 200, body = Vec<ShownCodebase>)))]
 pub(crate) async fn list(
     State(app): State<App>,
     _who: Principal,
     Query(query): Query<CodebaseQuery>,
-) -> Result<Answer<Vec<Codebase>>, ApiError> {
+) -> Result<Answer<Vec<ShownCodebase>>, ApiError> {
     let filter = CodebaseFilter { worker: query.worker_id, path: query.path, name: None, text: query.q };
-    Ok(Answer(app.codebases(&filter).await?))
+    Ok(Answer(app.codebases(&filter).await?.into_iter().map(ShownCodebase::from).collect()))
 }
 
 /// `GET /v1/opencode/codebases/list`, the same under its other name.
 #[utoipa::path(get, path = "/v1/opencode/codebases/list", tag = "codebases", summary = "List codebases (earlier path)",
-    params(CodebaseQuery), responses((status = 200, body = Vec<Codebase>)))]
-pub(crate) async fn list_again(state: State<App>, who: Principal, query: Query<CodebaseQuery>) -> Result<Answer<Vec<Codebase>>, ApiError> {
+    params(CodebaseQuery), responses((status = 200, body = Vec<ShownCodebase>)))]
+pub(crate) async fn list_again(
+    state: State<App>,
+    who: Principal,
+    query: Query<CodebaseQuery>,
+) -> Result<Answer<Vec<ShownCodebase>>, ApiError> {
     list(state, who, query).await
 }
 
 /// `GET /v1/opencode/codebases/{id}`
 #[utoipa::path(get, path = "/v1/opencode/codebases/{id}", tag = "codebases", summary = "Get a codebase",
-    params(("id" = String, Path)), responses((status = 200, body = Codebase), (status = 404, body = ErrorBody)))]
-pub(crate) async fn get(State(app): State<App>, _who: Principal, PathId(id): PathId<CodebaseId>) -> Result<Answer<Codebase>, ApiError> {
-    app.codebase(&id).await?.map(Answer).ok_or_else(|| ApiError::not_found("codebase", &id))
+    params(("id" = String, Path)), responses((status = 200, body = ShownCodebase), (status = 404, body = ErrorBody)))]
+pub(crate) async fn get(
+    State(app): State<App>,
+    _who: Principal,
+    PathId(id): PathId<CodebaseId>,
+) -> Result<Answer<ShownCodebase>, ApiError> {
+    app.codebase(&id).await?.map(|codebase| Answer(codebase.into())).ok_or_else(|| ApiError::not_found("codebase", &id))
 }
 
 /// `DELETE /v1/opencode/codebases/{id}`

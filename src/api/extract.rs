@@ -17,6 +17,7 @@ mod strict;
 
 pub use body::{BodyLimit, Json, JsonKeepNul, OptionalJson, RawBody};
 pub use path::{PathId, PathIds, PathParam};
+pub(crate) use strict::Strict;
 
 use crate::error::ApiError;
 use axum::extract::FromRequestParts;

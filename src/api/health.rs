@@ -8,6 +8,7 @@ use axum::Json as Answer;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
+use muster_protocol::time::Timestamp;
 use serde::Serialize;
 
 /// That all is well.
@@ -26,10 +27,20 @@ pub(crate) async fn healthz() -> Answer<Health> {
     OK
 }
 
+/// Whether the process answers, as earlier clients read it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(crate) struct EarlierHealth {
+    /// Always `healthy`.
+    #[schema(example = "healthy")]
+    status: &'static str,
+    /// When.
+    timestamp: Timestamp,
+}
+
 /// As `/healthz`, for earlier clients.
-#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = Health)))]
-pub(crate) async fn health() -> Answer<Health> {
-    OK
+#[utoipa::path(get, path = "/health", tag = "operations", responses((status = 200, body = EarlierHealth)))]
+pub(crate) async fn health(State(app): State<App>) -> Answer<EarlierHealth> {
+    Answer(EarlierHealth { status: "healthy", timestamp: app.now() })
 }
 
 /// Whether the server can work: it is not stopping, and a write reaches the disk.

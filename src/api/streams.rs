@@ -1,4 +1,4 @@
-//! Streams for viewers: a task's entries, its output as earlier clients read it, and a codebase's tasks.
+//! Streams for viewers: a task's entries, and its output as earlier clients read it.
 
 use super::extract::{PathId, Query};
 use super::sse::{After, answer, event};
@@ -9,8 +9,7 @@ use crate::events::Signal;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use axum::response::sse::Event as SseEvent;
-use futures_util::stream::{Stream, StreamExt as _, iter, unfold};
+use futures_util::stream::{Stream, StreamExt as _, unfold};
 use muster_protocol::error::ErrorBody;
 use muster_protocol::ids::{TaskId, WorkerId};
 use muster_protocol::stream::{DONE_EVENT, Delta, EntryKind, OutputLine, StreamEntry, ToolCall, ToolState};
@@ -106,8 +105,10 @@ pub(crate) async fn output(
 }
 
 /// A step of a followed task.
-enum Step {
+pub(crate) enum Step {
+    /// The next entry.
     Entry(StreamEntry),
+    /// It has ended: its status and state.
     Done(serde_json::Value),
 }
 
@@ -121,7 +122,7 @@ struct Follower {
 }
 
 /// The entries of a task after a place, as they come, and its end. What is not read is not fetched.
-fn follow_entries(app: App, task: TaskId, after: u64) -> impl Stream<Item = Step> + Send {
+pub(crate) fn follow_entries(app: App, task: TaskId, after: u64) -> impl Stream<Item = Step> + Send {
     let signal = app.store.hub().task(task);
     let follower = Follower { app, task, after, signal, ready: VecDeque::new(), over: false };
     unfold(follower, |mut follower| async move {
@@ -190,36 +191,4 @@ fn tool_line(call: &ToolCall) -> Option<String> {
         ToolState::Error => Some(format!("[{}] {title} failed: {}", call.tool, call.error.as_deref().unwrap_or("no reason given"))),
         _ => None,
     }
-}
-
-/// `GET /v1/opencode/codebases/{id}/events`
-#[utoipa::path(get, path = "/v1/opencode/codebases/{id}/events", tag = "codebases", summary = "Follow what happens in a codebase",
-    description = "Server-sent events `status`: a task of the codebase with its new status; the id is the place in the event log.",
-    params(("id" = String, Path), ("Last-Event-ID" = Option<u64>, Header, description = "Only what comes after it")),
-    responses((status = 200, content_type = "text/event-stream"), (status = 404, body = ErrorBody)))]
-pub(crate) async fn follow_codebase(
-    State(app): State<App>,
-    _who: Principal,
-    PathId(id): PathId<muster_protocol::ids::CodebaseId>,
-    After(after): After,
-) -> Result<Response, ApiError> {
-    app.store.codebase(&id).await?.ok_or_else(|| ApiError::not_found("codebase", &id))?;
-    let after = match after {
-        Some(after) => after,
-        None => app.store.log_head().await?,
-    };
-    let filter = crate::store::events::EventFilter { after, limit: CHUNK, ..Default::default() };
-    let events = super::events::follow_log(app.clone(), filter);
-    let app_of_stream = app.clone();
-    let shown = events.then(move |logged| status_of(app_of_stream.clone(), id.clone(), logged)).flat_map(iter);
-    Ok(answer(&app.life, shown))
-}
-
-/// An event of the log as this codebase's viewers see it.
-async fn status_of(app: App, codebase: muster_protocol::ids::CodebaseId, logged: muster_protocol::event::Event) -> Option<SseEvent> {
-    let task: TaskId = logged.subject.strip_prefix("tasks/")?.parse().ok()?;
-    let task = app.store.task(task).await.ok()??.task;
-    let data = json!({ "task_id": task.id, "status": task.status, "state": task.state, "type": logged.kind, "title": task.title,
-        "session_id": task.session_id, "time": logged.time });
-    (task.codebase_id == codebase).then(|| event("status", Some(logged.sequence), &data))
 }

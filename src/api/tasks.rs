@@ -5,10 +5,10 @@ use super::page::{Page, paged};
 use crate::app::App;
 use crate::auth::{Access, Principal};
 use crate::error::ApiError;
-use crate::store::claim::{ReserveTask, Reserved};
+use crate::store::claim::Reserved;
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskFilter;
-use crate::tasks::{ANSWERED_MODE, gap, stale, superseded};
+use crate::tasks::{gap, stale, superseded};
 use axum::Json as Answer;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
@@ -118,7 +118,7 @@ pub(crate) async fn list(
         who.act_for(worker)?;
         match app.reserve(worker).await? {
             Reserved::Nothing => return Ok(Answer(Vec::<Task>::new()).into_response()),
-            Reserved::Task(task) => return Ok(Answer(vec![task]).into_response()),
+            Reserved::Task(task) | Reserved::Again(task) => return Ok(Answer(vec![task]).into_response()),
             Reserved::NotPlain | Reserved::NotRegistered => {}
         }
     }
@@ -322,14 +322,7 @@ pub(crate) async fn message(
     Json(body): Json<NextMessage>,
 ) -> Result<Answer<Task>, ApiError> {
     let before = app.task_for(&who, id).await?.task;
-    let wanted = SubmitTask {
-        prompt: body.prompt,
-        model: body.model.or(before.model),
-        mode: body.mode.or(Some(before.mode).filter(|mode| mode != ANSWERED_MODE)),
-        context_id: Some(before.context_id),
-        ..SubmitTask::default()
-    };
-    app.submit(&who, wanted, None).await.map(Answer)
+    app.next_turn(&who, before, body.prompt, body.model, body.mode).await.map(Answer)
 }
 
 impl App {
@@ -349,16 +342,5 @@ impl App {
             AppendOutcome::NotFound => Err(ApiError::not_found("task", task)),
             AppendOutcome::Stale => Err(stale(&self.task_for(who, task).await?.task)),
         }
-    }
-
-    async fn reserve(&self, worker: &WorkerId) -> Result<Reserved, ApiError> {
-        let reserved = self.store.write(ReserveTask { worker: worker.clone(), now: self.now() }).await?;
-        if !matches!(reserved, Reserved::NotRegistered) {
-            self.heard_of(worker);
-        }
-        if let Reserved::Task(task) = &reserved {
-            self.grant_reservation(worker, task.id, task.attempt);
-        }
-        Ok(reserved)
     }
 }

@@ -106,7 +106,7 @@ pub(crate) async fn heartbeat(State(app): State<App>, who: Principal, PathId(id)
 pub(crate) async fn unregister(State(app): State<App>, who: Principal, PathId(id): PathId<WorkerId>) -> Result<Answer<Done>, ApiError> {
     who.act_for(&id)?;
     app.unregister_worker(&id).await?;
-    Ok(done("the worker is unregistered; what it still ran counts as lost"))
+    Ok(done("the worker is unregistered; what it still ran counts as lost, or begins elsewhere when it has surely stopped"))
 }
 
 /// `POST /v1/opencode/workers/{id}/pull`

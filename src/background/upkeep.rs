@@ -16,6 +16,14 @@ pub(super) async fn save_presence(app: &App) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Counts the event log as it grows, so that nobody waits for that; a long one is not finished when the server stops.
+pub(super) async fn keep_tally(app: &App) -> Result<(), StoreError> {
+    tokio::select! {
+        outcome = app.keep_tally() => outcome,
+        () = app.life.stopping() => Ok(()),
+    }
+}
+
 /// Forgets idempotency keys and batch ids that are no longer needed.
 pub(super) async fn forget(app: &App) -> Result<(), StoreError> {
     app.store.write(Forget { now: app.now() }).await

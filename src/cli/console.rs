@@ -2,8 +2,10 @@
 
 use super::render::printable;
 use super::style::{Style, wants_colour};
+use rustix::termios::tcgetwinsize;
 use std::env;
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 
 /// One of the two streams.
 pub(crate) struct Channel {
@@ -14,23 +16,34 @@ pub(crate) struct Channel {
     pub(crate) is_coloured: bool,
     /// How many columns it has, if it is a terminal.
     pub(crate) width: Option<u16>,
+    /// Whether a line of it can be written again: not on a dumb terminal.
+    pub(crate) is_redrawn: bool,
+    /// Which stream of this process it is, if it is one.
+    of_process: Option<fn() -> Option<u16>>,
 }
 
 impl Channel {
     /// A stream that is no terminal.
     pub(crate) fn plain(writer: impl Write + 'static) -> Self {
-        Self { writer: Box::new(writer), is_terminal: false, is_coloured: false, width: None }
+        Self { writer: Box::new(writer), is_terminal: false, is_coloured: false, width: None, is_redrawn: false, of_process: None }
     }
 
     /// A stream that is a terminal.
     pub(crate) fn terminal(writer: impl Write + 'static, is_coloured: bool, width: Option<u16>) -> Self {
-        Self { writer: Box::new(writer), is_terminal: true, is_coloured, width }
+        Self { writer: Box::new(writer), is_terminal: true, is_coloured, width, is_redrawn: true, of_process: None }
     }
 
-    fn of_process(writer: impl Write + 'static, is_terminal: bool, width: Option<u16>) -> Self {
+    fn of_process(writer: impl Write + 'static, is_terminal: bool, measure: fn() -> Option<u16>) -> Self {
         let (no_color, term) = (env::var("NO_COLOR").ok(), env::var("TERM").ok());
         let is_coloured = wants_colour(is_terminal, no_color.as_deref(), term.as_deref());
-        if is_terminal { Self::terminal(writer, is_coloured, width) } else { Self::plain(writer) }
+        let channel = if is_terminal { Self::terminal(writer, is_coloured, measure()) } else { Self::plain(writer) };
+        let is_redrawn = channel.is_redrawn && term.as_deref() != Some("dumb");
+        Self { is_redrawn, of_process: Some(measure), ..channel }
+    }
+
+    /// Whether it is a stream of this process.
+    pub(crate) fn is_of_process(&self) -> bool {
+        self.of_process.is_some()
     }
 
     /// Writes and flushes. Control characters stay as they are.
@@ -38,6 +51,11 @@ impl Channel {
         self.writer.write_all(text.as_bytes())?;
         self.writer.flush()
     }
+}
+
+/// How wide a terminal is; none if it does not know: then it says 0.
+fn columns(terminal: &impl AsFd) -> Option<u16> {
+    tcgetwinsize(terminal).ok().map(|size| size.ws_col).filter(|columns| *columns > 0)
 }
 
 /// Both streams.
@@ -49,13 +67,18 @@ pub(crate) struct Console {
 impl Console {
     /// Those of this process.
     pub(crate) fn of_process() -> Self {
-        // A terminal that does not know its size says 0.
-        let width = |table: &mut comfy_table::Table| table.width().filter(|width| *width > 0);
-        let out_width = width(&mut comfy_table::Table::new());
-        let err_width = width(comfy_table::Table::new().use_stderr());
         Self {
-            out: Channel::of_process(io::BufWriter::new(io::stdout()), io::stdout().is_terminal(), out_width),
-            err: Channel::of_process(io::stderr(), io::stderr().is_terminal(), err_width),
+            out: Channel::of_process(io::BufWriter::new(io::stdout()), io::stdout().is_terminal(), || columns(&io::stdout())),
+            err: Channel::of_process(io::stderr(), io::stderr().is_terminal(), || columns(&io::stderr())),
+        }
+    }
+
+    /// Looks again how wide the terminals are.
+    pub(crate) fn measure(&mut self) {
+        for channel in [&mut self.out, &mut self.err] {
+            if let Some(measure) = channel.of_process.filter(|_| channel.is_terminal) {
+                channel.width = measure();
+            }
         }
     }
 

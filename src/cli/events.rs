@@ -2,11 +2,14 @@
 
 use super::console::Console;
 use super::exit::{Exit, Failure};
+use super::reader::Reader;
 use super::render::{ago, one_line};
 use super::session::{Session, now};
 use super::style::Style;
 use super::table::{Table, dim, plain};
 use clap::Args;
+use futures_util::StreamExt;
+use muster_protocol::client::Incoming;
 use muster_protocol::event::Event;
 use muster_protocol::time::Timestamp;
 
@@ -63,16 +66,25 @@ fn style(kind: &str) -> Style {
 }
 
 async fn follow(session: &mut Session<'_>, query: &[(&str, &str)], after: u64) -> Result<Exit, Failure> {
-    let mut stream = session.client.follow_events(query, Some(after));
+    let mut stream = session.client.follow_events(query, Some(after)).into_stream();
+    let reader = Reader::of(session.console);
     let mut is_lost = false;
     loop {
-        let console = &mut *session.console;
-        let message = stream.next(|error| {
-            if !std::mem::replace(&mut is_lost, true) {
-                console.note(Style::Warn, &format!("! {error}; connecting again"));
+        let incoming = tokio::select! {
+            incoming = stream.next() => incoming,
+            () = reader.gone() => return Err(Reader::failure()),
+        };
+        let message = match incoming {
+            Some(Incoming::Message(message)) => message,
+            Some(Incoming::Lost(error)) => {
+                if !std::mem::replace(&mut is_lost, true) {
+                    session.console.note(Style::Warn, &format!("! {error}; connecting again"));
+                }
+                continue;
             }
-        });
-        let message = message.await?;
+            Some(Incoming::Refused(error)) => return Err(error.into()),
+            None => return Ok(Exit::Done),
+        };
         if std::mem::take(&mut is_lost) {
             session.console.note(Style::Dim, "· connected again");
         }

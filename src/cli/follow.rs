@@ -1,6 +1,7 @@
 //! Following a task to its end.
 
 use super::exit::{Exit, Failure};
+use super::reader::Reader;
 use super::screen::Screen;
 use super::session::Session;
 use super::signal::{Choice, Interrupts, ask};
@@ -32,12 +33,29 @@ enum Step {
     Left,
 }
 
+/// What Ctrl-C does, and what is said at the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    /// A task by itself: Ctrl-C asks what to do; the end says how to go on.
+    Alone,
+    /// A turn of a conversation at the terminal: Ctrl-C cancels it, a second one leaves it; the end is one line.
+    Turn,
+}
+
+/// How the following ended.
+pub(crate) struct Followed {
+    pub(crate) exit: Exit,
+    /// The task as it ended; none if it was left running.
+    pub(crate) task: Option<Box<Task>>,
+}
+
 /// One task being followed.
 struct Follower<'a> {
     client: Client,
     task: TaskId,
     program: String,
     json: bool,
+    manner: Manner,
     screen: Screen<'a>,
     transcript: Transcript,
     is_lost: bool,
@@ -48,27 +66,50 @@ struct Follower<'a> {
 
 /// Shows what the task says until it has ended or Ctrl-C leaves it, and how it ended.
 pub(crate) async fn follow(session: &mut Session<'_>, task: TaskId, is_quiet: bool, interrupts: &mut Interrupts) -> Result<Exit, Failure> {
-    let mut follower = Follower {
-        client: session.client.clone(),
-        task,
-        program: session.program.clone(),
-        json: session.json,
-        screen: Screen::new(session.console, is_quiet),
-        transcript: Transcript::new(),
-        is_lost: false,
-        cancels: false,
-        reason: None,
-        since: Instant::now(),
-    };
-    match follower.stream(interrupts).await? {
-        Step::Left => Ok(follower.leave()),
-        Step::Ended | Step::More => follower.finish().await,
-    }
+    let mut follower = Follower::new(session, task, is_quiet);
+    Ok(follower.run(interrupts).await?.exit)
 }
 
-impl Follower<'_> {
+/// The same for a turn of a conversation, whose worker may be known by id and name.
+pub(crate) async fn follow_turn(
+    session: &mut Session<'_>,
+    task: TaskId,
+    is_quiet: bool,
+    holder: Option<(&str, &str)>,
+    interrupts: &mut Interrupts,
+) -> Result<Followed, Failure> {
+    let mut follower = Follower::new(session, task, is_quiet);
+    (follower.manner, follower.json, follower.transcript) = (Manner::Turn, false, Transcript::of_turn(holder));
+    follower.run(interrupts).await
+}
+
+impl<'a> Follower<'a> {
+    fn new(session: &'a mut Session<'_>, task: TaskId, is_quiet: bool) -> Self {
+        Self {
+            client: session.client.clone(),
+            task,
+            program: session.program.clone(),
+            json: session.json,
+            manner: Manner::Alone,
+            screen: Screen::new(session.console, is_quiet),
+            transcript: Transcript::new(),
+            is_lost: false,
+            cancels: false,
+            reason: None,
+            since: Instant::now(),
+        }
+    }
+
+    async fn run(&mut self, interrupts: &mut Interrupts) -> Result<Followed, Failure> {
+        match self.stream(interrupts).await? {
+            Step::Left => Ok(Followed { exit: self.leave()?, task: None }),
+            Step::Ended | Step::More => self.finish().await,
+        }
+    }
+
     async fn stream(&mut self, interrupts: &mut Interrupts) -> Result<Step, Failure> {
         let mut entries = self.client.follow_task(self.task, None).into_stream();
+        let reader = Reader::of(self.screen.console);
         let mut frames = interval(FRAME);
         let mut explain = interval_at(self.since + PATIENCE, EXPLAIN_AGAIN);
         // Nothing is made up for what did not happen while a question was open.
@@ -78,6 +119,7 @@ impl Follower<'_> {
             let step = tokio::select! {
                 biased;
                 () = interrupts.next() => self.interrupted(interrupts).await?,
+                () = reader.gone() => return Err(Reader::failure()),
                 incoming = entries.next() => match incoming {
                     Some(Incoming::Message(message)) => self.message(&message).await?,
                     Some(Incoming::Lost(error)) => self.lost(&error)?,
@@ -149,12 +191,16 @@ impl Follower<'_> {
         if self.cancels {
             return Ok(Step::Left);
         }
-        match ask(self.screen.console, interrupts).await {
+        let choice = if self.manner == Manner::Turn { Choice::Cancel } else { ask(self.screen.console, interrupts).await };
+        match choice {
             Choice::Leave => Ok(Step::Left),
             Choice::Wait => Ok(Step::More),
             Choice::Cancel => {
                 self.cancels = true;
                 match self.client.cancel(self.task).await {
+                    Ok(_) if self.manner == Manner::Turn => {
+                        self.screen.note(Style::Warn, "· canceling this turn; Ctrl-C again leaves it running")?;
+                    }
                     Ok(answer) => self.screen.note(Style::Warn, &answer.message)?,
                     Err(error) => self.screen.note(Style::Bad, &format!("not canceled: {error}"))?,
                 }
@@ -163,15 +209,16 @@ impl Follower<'_> {
         }
     }
 
-    fn leave(&mut self) -> Exit {
+    fn leave(&mut self) -> Result<Exit, Failure> {
+        self.screen.end_line()?;
         let (program, task) = (&self.program, self.task);
         let how =
             format!("left running; follow it with: {program} task {task} --follow\n            cancel it with: {program} cancel {task}");
         self.screen.console.note(Style::Warn, &how);
-        Exit::Interrupted
+        Ok(Exit::Interrupted)
     }
 
-    async fn finish(&mut self) -> Result<Exit, Failure> {
+    async fn finish(&mut self) -> Result<Followed, Failure> {
         let path = format!("v1/opencode/tasks/{}", self.task);
         let again = ExponentialBuilder::default().with_jitter().with_max_times(6);
         let page = (|| self.client.get_text(&path, &[])).retry(again).when(ClientError::is_retryable).await?;
@@ -188,14 +235,19 @@ impl Follower<'_> {
             for (style, line) in summary::trouble(&task) {
                 self.screen.insist(style, &line)?;
             }
-            for (style, line) in summary::lines(&task, worker.as_deref(), &self.program) {
+            let lines = match self.manner {
+                Manner::Alone => summary::lines(&task, worker.as_deref(), &self.program),
+                Manner::Turn => vec![summary::turn(&task, worker.as_deref())],
+            };
+            for (style, line) in lines {
                 self.screen.note(style, &line)?;
             }
         }
-        Ok(match Exit::of_task(&task) {
+        let exit = match Exit::of_task(&task) {
             Exit::Canceled if self.cancels => Exit::Interrupted,
             exit => exit,
-        })
+        };
+        Ok(Followed { exit, task: Some(Box::new(task)) })
     }
 
     /// Writes the result where it was not written as it came.
@@ -205,6 +257,10 @@ impl Follower<'_> {
             // A program must not take a part for the whole.
             let whole = if task.state == TaskState::Completed { result } else { "" };
             self.screen.console.out.write(whole)?;
+            if self.manner == Manner::Turn && !whole.is_empty() && !whole.ends_with('\n') {
+                // The next answer begins a line of its own.
+                self.screen.console.out.write("\n")?;
+            }
         } else if !self.screen.has_answer() {
             self.screen.show(&Piece::Answer(result.to_owned()))?;
         }

@@ -3,6 +3,7 @@
 use super::exit::{Exit, Failure};
 use super::follow::follow;
 use super::session::Session;
+use super::sessions;
 use super::signal::Interrupts;
 use super::style::Style;
 use backon::{ExponentialBuilder, Retryable};
@@ -42,6 +43,12 @@ pub(crate) struct Run {
     /// Go on with this conversation
     #[arg(long = "continue", value_name = "CONTEXT")]
     context: Option<String>,
+    /// Go on with this OpenCode session, by enough of its id's beginning or end ("muster sessions")
+    #[arg(long, value_name = "SESSION", conflicts_with_all = ["context", "codebase", "worker"])]
+    session: Option<String>,
+    /// Go on with a copy of the session, and leave the session itself as it is
+    #[arg(long, requires = "session")]
+    fork: bool,
     /// A label that the worker must have; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
@@ -76,10 +83,19 @@ fn label(text: &str) -> Result<(String, String), String> {
 pub(crate) async fn run(args: Run, session: &mut Session<'_>) -> Result<Exit, Failure> {
     let (detach, is_quiet) = (args.detach, args.quiet);
     let prompt = read_prompt(&args.prompt)?;
-    let request = args.into_request(prompt);
+    let resumed = match &args.session {
+        Some(typed) => Some(sessions::find(session, typed).await?),
+        None => None,
+    };
+    let fork = args.fork;
+    let mut request = args.into_request(prompt);
+    if let Some(resumed) = &resumed {
+        sessions::resume(resumed, fork, &mut request);
+    }
     let mut interrupts = Interrupts::new().map_err(|error| Failure::Other(format!("cannot listen for Ctrl-C: {error}")))?;
+    let key = Uuid::new_v4().to_string();
     let task = tokio::select! {
-        task = submit(session, &request) => task?,
+        task = submit(session, &request, &key) => task?,
         () = interrupts.next() => return Err(Failure::Interrupted("interrupted; the task may have been accepted, see \"muster tasks\"".to_owned())),
     };
     if !detach {
@@ -130,12 +146,11 @@ impl Run {
     }
 }
 
-/// Submits under a key of its own, so that trying again cannot make a second task.
-async fn submit(session: &mut Session<'_>, request: &SubmitTask) -> Result<Task, Failure> {
-    let key = Uuid::new_v4().to_string();
+/// Submits under a key, so that trying again cannot make a second task.
+pub(crate) async fn submit(session: &mut Session<'_>, request: &SubmitTask, key: &str) -> Result<Task, Failure> {
     let client = session.client.clone();
     let again = ExponentialBuilder::default().with_min_delay(Duration::from_millis(200)).with_max_times(4);
-    let attempt = || client.submit(request, Some(&key));
+    let attempt = || client.submit(request, Some(key));
     let tell = |error: &ClientError, pause: Duration| {
         if session.console.err.is_terminal {
             session.console.note(Style::Warn, &format!("! {error}; trying again in {:.1} s", pause.as_secs_f32()));

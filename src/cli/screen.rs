@@ -109,8 +109,9 @@ impl<'a> Screen<'a> {
 
     /// Draws the progress line, or draws it again; not where something is being written.
     pub(crate) fn progress(&mut self, text: &str) {
+        self.console.measure();
         let err = &mut self.console.err;
-        if self.is_quiet || !err.is_terminal || self.open != Open::Nothing {
+        if self.is_quiet || !err.is_redrawn || self.open != Open::Nothing {
             return;
         }
         let width = usize::from(err.width.unwrap_or(80)).saturating_sub(3);

@@ -5,12 +5,18 @@ use super::style::Style;
 use muster_protocol::stream::FileChange;
 use muster_protocol::task::{Task, TaskState, Usage};
 
+/// The code of a task whose session is used by something else on its machine.
+const SESSION_BUSY: &str = "session_busy_elsewhere";
+
 /// What is wrong with how it ended; nothing if nothing is.
 pub(crate) fn trouble(task: &Task) -> Vec<(Style, String)> {
     let mut lines = Vec::new();
     if let Some(error) = task.error.as_deref().filter(|_| task.state != TaskState::Completed) {
         let code = task.error_code.as_deref().map_or(String::new(), |code| format!(" ({code})"));
         lines.push((Style::Bad, format!("{}{code}: {}", task.state, one_line(error, 2_000))));
+        if task.error_code.as_deref() == Some(SESSION_BUSY) {
+            lines.push((Style::Warn, "somebody else works in this session; add --fork to go on in a copy of it".to_owned()));
+        }
     }
     if task.state == TaskState::Canceled && task.confirmed == Some(false) {
         lines.push((Style::Warn, "the worker has not confirmed that the run has ended".to_owned()));
@@ -25,6 +31,27 @@ pub(crate) fn trouble(task: &Task) -> Vec<(Style, String)> {
 pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(Style, String)> {
     let mut facts = vec![format!("{} {}", task.state, task.id)];
     facts.extend(worker.map(|worker| format!("on {worker}")));
+    facts.extend(measures(task));
+    let mut lines = vec![(Style::of_word(task.state.as_str()), facts.join(" · "))];
+    if task.session_id.is_some() {
+        let context = shell_word(task.context_id.as_str());
+        lines.push((Style::Dim, format!("continue with: {program} run --continue {context} \"..\"")));
+    }
+    lines
+}
+
+/// The same of a turn of a conversation that goes on.
+pub(crate) fn turn(task: &Task, worker: Option<&str>) -> (Style, String) {
+    let is_done = task.state == TaskState::Completed;
+    let mut facts: Vec<String> = (!is_done).then(|| task.state.to_string()).into_iter().collect();
+    facts.extend(worker.map(str::to_owned));
+    facts.extend(measures(task));
+    (if is_done { Style::Dim } else { Style::of_word(task.state.as_str()) }, facts.join(" · "))
+}
+
+/// Tokens, cost, time and files.
+fn measures(task: &Task) -> Vec<String> {
+    let mut facts = Vec::new();
     if let Some(usage) = task.usage.filter(|usage| *usage != Usage::default()) {
         facts.push(format!(
             "{} tokens in, {} out",
@@ -35,12 +62,7 @@ pub(crate) fn lines(task: &Task, worker: Option<&str>, program: &str) -> Vec<(St
     }
     facts.extend(task.completed_at.map(|end| took(end.since(task.started_at.unwrap_or(task.created_at)))));
     facts.extend(changes(&task.changes));
-    let mut lines = vec![(Style::of_word(task.state.as_str()), facts.join(" · "))];
-    if task.session_id.is_some() {
-        let context = shell_word(task.context_id.as_str());
-        lines.push((Style::Dim, format!("continue with: {program} run --continue {context} \"..\"")));
-    }
-    lines
+    facts
 }
 
 /// The changed files in a few words; none if there are none.
@@ -51,7 +73,7 @@ pub(crate) fn changes(changes: &[FileChange]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{lines, trouble};
+    use super::{lines, trouble, turn};
     use crate::cli::task::tests::example;
     use muster_protocol::ids::SessionId;
     use muster_protocol::task::TaskState;
@@ -80,6 +102,14 @@ mod tests {
         failed (unknown_model): no such model: x/y
         failed 0199aaaa-0001-7000-8000-00000000beef · on build-box · 8.5 s
         ");
+    }
+
+    #[test]
+    fn a_turn_is_told_in_one_line() {
+        let mut task = example();
+        assert_eq!(turn(&task, Some("box")).1, "box · 1,200 tokens in, 400 out · $0.0123 · 8.5 s · 1 file changed, +10 -2");
+        (task.state, task.usage, task.changes) = (TaskState::Canceled, None, Vec::new());
+        assert_eq!(turn(&task, None).1, "canceled · 8.5 s");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use super::console::{Channel, Console, Recorder};
 use super::exit::Exit;
+use super::sessions::tests::example as session;
 use super::task::tests::example;
 use super::{Cli, run_on};
 use axum::extract::{Query, State};
@@ -26,6 +27,7 @@ struct Stage {
     waits: bool,
     explained: Notify,
     keys: Mutex<Vec<String>>,
+    submitted: Mutex<Vec<Value>>,
     resumed_after: Mutex<Vec<String>>,
 }
 
@@ -37,6 +39,7 @@ impl Stage {
             waits: false,
             explained: Notify::new(),
             keys: Mutex::default(),
+            submitted: Mutex::default(),
             resumed_after: Mutex::default(),
         }
     }
@@ -57,7 +60,8 @@ fn done(state: &str) -> String {
 
 type Shared = State<Arc<Stage>>;
 
-async fn submit(State(stage): Shared, headers: HeaderMap) -> axum::response::Response {
+async fn submit(State(stage): Shared, headers: HeaderMap, Json(body): Json<Value>) -> axum::response::Response {
+    stage.submitted.lock().unwrap().push(body);
     let key = headers["idempotency-key"].to_str().unwrap().to_owned();
     let mut keys = stage.keys.lock().unwrap();
     keys.push(key);
@@ -97,6 +101,11 @@ async fn missing() -> axum::response::Response {
     (StatusCode::NOT_FOUND, Json(json!({"error": {"code": "not_found", "message": "there is no such token"}}))).into_response()
 }
 
+async fn messages() -> Json<Value> {
+    let message = json!({"id": "m", "role": "user", "parts": [{"type": "text", "text": "what now"}]});
+    Json(json!({"messages": [message], "session_id": "ses_aaaa1111", "source": "database"}))
+}
+
 const WORKERS: &str = r#"[ {"worker_id": "w1", "name": "build-box", "hostname": null, "capabilities": [], "models": [], "global_codebase_id": null,
   "status": "active", "registered_at": 0, "last_seen": 0, "from": "the future"} ]"#;
 
@@ -109,6 +118,8 @@ async fn serve(stage: Arc<Stage>) -> String {
         .route("/v1/opencode/workers/{id}", get(async || Json(json!({"name": "build-box"}))))
         .route("/v1/opencode/workers", get(async || WORKERS))
         .route("/v1/opencode/codebases", get(async || "[]"))
+        .route("/v1/opencode/sessions", get(async || Json(vec![session("ses_aaaa1111"), session("ses_bbbb1111")])))
+        .route("/v1/opencode/codebases/cb_1/sessions/ses_aaaa1111/messages", get(messages))
         .route("/v1/opencode/status", get(async || "[]"))
         .route("/v1/tokens/{id}", delete(missing))
         .with_state(stage);
@@ -239,6 +250,52 @@ async fn json_is_the_server_s_data_as_it_came_and_refusals_are_one_line() {
     assert_eq!(muster(&server, &["status"], false).await.exit, Exit::ServerFault);
     let refused = muster(&server, &["token", "revoke", "x"], false).await;
     assert_eq!((refused.exit, refused.err.as_str()), (Exit::Refused, "error: there is no such token\n"));
+}
+
+#[tokio::test]
+async fn a_session_is_shown_with_its_messages_and_several_that_fit_are_named() {
+    let server = serve(Arc::new(Stage::new(example(), &[]))).await;
+    let shown = muster(&server, &["session", "aaaa1111"], false).await;
+    assert!(shown.out.contains("directory  /srv/web") && shown.out.ends_with("\n\n> what now\n"), "{} {}", shown.out, shown.err);
+    let json = muster(&server, &["session", "ses_aaaa", "--json"], false).await;
+    let json: Value = serde_json::from_str(&json.out).unwrap();
+    assert_eq!((&json["session"]["id"], &json["messages"][0]["role"]), (&json!("ses_aaaa1111"), &json!("user")));
+    let several = muster(&server, &["session", "1111"], false).await;
+    assert!(several.exit == Exit::Refused && several.err.contains("ses_aaaa1111 on build-box"), "{}", several.err);
+    let all = muster(&server, &["sessions", "--all"], false).await;
+    assert!(all.out.lines().count() == 3 && all.out.contains("ses_bbbb1111"), "{}", all.out);
+}
+
+#[tokio::test]
+async fn a_task_goes_on_with_a_copy_of_a_session() {
+    let stage = Arc::new(Stage::new(example(), &[]));
+    let server = serve(Arc::clone(&stage)).await;
+    let outcome = muster(&server, &["run", "and now", "--session", "aaaa1111", "--fork", "--mode", "plan", "--detach"], false).await;
+    assert_eq!(outcome.exit, Exit::Done, "{}", outcome.err);
+    let expected =
+        json!({"prompt": "and now", "target": {"codebase": "cb_1"}, "mode": "plan", "resume_session_id": "ses_aaaa1111", "fork": true});
+    assert_eq!(stage.submitted.lock().unwrap().last(), Some(&expected));
+}
+
+#[tokio::test]
+async fn a_session_that_somebody_else_uses_says_how_to_go_on() {
+    let mut task = example();
+    (task.state, task.error) = (TaskState::Failed, Some("it is busy".to_owned()));
+    task.error_code = Some("session_busy_elsewhere".to_owned());
+    let (outcome, _) = follow(Stage::new(task, &[done("failed")]), &["--quiet"], false).await;
+    assert!(outcome.err.ends_with("add --fork to go on in a copy of it\n"), "{}", outcome.err);
+}
+
+#[tokio::test]
+async fn a_chat_says_what_it_cannot_do() {
+    let server = serve(Arc::new(Stage::new(example(), &[]))).await;
+    let json = muster(&server, &["chat", "--json"], false).await;
+    assert!(json.exit == Exit::Usage && json.err.contains("muster run --continue"), "{}", json.err);
+    let nobody = muster(&server, &["chat", "--worker", "nobody"], false).await;
+    assert!(nobody.exit == Exit::Refused && nobody.err.contains("there is no worker `nobody`"), "{}", nobody.err);
+    for wrong in [&["--fork"][..], &["--session", "x", "--continue", "y"], &["--continue", "x", "--worker", "y"]] {
+        assert!(Cli::try_parse_from([&["muster", "chat"], wrong].concat()).is_err(), "{wrong:?}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 use super::render::{count, counted, one_line, took};
 use super::style::Style;
+use muster_protocol::interaction::QUESTION;
 use muster_protocol::stream::{
     Delta, EntryKind, FileChange, InteractionNote, OutputLine, StatusNote, StreamEntry, Todos, ToolCall, ToolState,
 };
@@ -35,11 +36,23 @@ pub(crate) struct Transcript {
     is_waiting: bool,
     /// The names of workers by their ids.
     names: HashMap<String, String>,
+    /// The worker that is known to get the task; nothing is said of it.
+    holder: Option<String>,
 }
 
 impl Transcript {
     pub(crate) fn new() -> Self {
-        Self { part: None, thought: None, usage: None, doing: WAITING.to_owned(), is_waiting: true, names: HashMap::new() }
+        Self { part: None, thought: None, usage: None, doing: WAITING.to_owned(), is_waiting: true, names: HashMap::new(), holder: None }
+    }
+
+    /// A further turn of a conversation whose worker, by id and name, has been told.
+    pub(crate) fn of_turn(holder: Option<(&str, &str)>) -> Self {
+        let mut transcript = Self::new();
+        if let Some((id, name)) = holder {
+            transcript.name_worker(id.to_owned(), name.to_owned());
+            transcript.holder = Some(id.to_owned());
+        }
+        transcript
     }
 
     /// Whether no worker has the task.
@@ -108,23 +121,12 @@ impl Transcript {
     }
 
     fn tool(&mut self, call: &ToolCall) -> Vec<Piece> {
-        let subject = subject(call);
-        let line = one_line(&format!("{}  {subject}", call.tool), LONGEST);
-        match call.state {
-            ToolState::Completed => {
-                "thinking".clone_into(&mut self.doing);
-                vec![Piece::Note(Style::Good, format!("✓ {line}"))]
-            }
-            ToolState::Error => {
-                "thinking".clone_into(&mut self.doing);
-                let error = one_line(call.error.as_deref().unwrap_or("failed"), LONGEST);
-                vec![Piece::Note(Style::Bad, format!("✗ {line}: {error}"))]
-            }
-            _ => {
-                self.doing = format!("running {}", one_line(&line, 60));
-                Vec::new()
-            }
+        if let Some((style, line)) = call_line(call) {
+            "thinking".clone_into(&mut self.doing);
+            return vec![Piece::Note(style, line)];
         }
+        self.doing = format!("running {}", one_line(&format!("{}  {}", call.tool, subject(call)), 60));
+        Vec::new()
     }
 
     fn status(&mut self, entry: &StreamEntry, note: &StatusNote) -> Option<Piece> {
@@ -141,6 +143,9 @@ impl Transcript {
                 self.is_waiting = false;
                 "starting".clone_into(&mut self.doing);
                 let which = if entry.attempt > 1 { format!(" (attempt {})", entry.attempt) } else { String::new() };
+                if which.is_empty() && self.holder.is_some() && self.holder == note.worker {
+                    return None;
+                }
                 let id = note.worker.as_deref().unwrap_or("a worker");
                 let worker = self.names.get(id).map_or(id, String::as_str);
                 Some(Piece::Note(Style::Dim, format!("· {worker} has the task{which}")))
@@ -155,7 +160,8 @@ impl Transcript {
                 let tries = note.retry.map_or(String::new(), |n| format!(" {n}"));
                 let pause = note.next_at.map_or(String::new(), |at| format!(", again in {}", took(at.since(entry.at))));
                 "waiting for the provider".clone_into(&mut self.doing);
-                Some(Piece::Note(Style::Warn, format!("↻ {}{pause}", with_message(&format!("retry{tries}")))))
+                let again = if note.discards.is_empty() { "" } else { "; the answer begins again" };
+                Some(Piece::Note(Style::Warn, format!("↻ {}{pause}{again}", with_message(&format!("retry{tries}")))))
             }
             "disconnected" => Some(Piece::Note(Style::Warn, format!("! {}", with_message("the worker is not heard of")))),
             "reconnected" => Some(Piece::Note(Style::Dim, format!("· {}", with_message("the worker is back")))),
@@ -165,6 +171,19 @@ impl Transcript {
             }
             other => Some(Piece::Note(Style::Dim, format!("· {}", with_message(&one_line(other, LONGEST))))),
         }
+    }
+}
+
+/// A tool call in a line; nothing while it runs.
+pub(crate) fn call_line(call: &ToolCall) -> Option<(Style, String)> {
+    let line = one_line(&format!("{}  {}", call.tool, subject(call)), LONGEST);
+    match call.state {
+        ToolState::Completed => Some((Style::Good, format!("✓ {line}"))),
+        ToolState::Error => {
+            let error = one_line(call.error.as_deref().unwrap_or("failed"), LONGEST);
+            Some((Style::Bad, format!("✗ {line}: {error}")))
+        }
+        _ => None,
     }
 }
 
@@ -195,8 +214,15 @@ fn todo(todos: &Todos) -> Option<String> {
 
 fn interaction(note: &InteractionNote) -> Piece {
     let reason = note.reason.as_deref().map_or(String::new(), |reason| format!(" ({reason})"));
-    let line = one_line(&format!("? {}: {}: {}{reason}", note.kind, note.title, note.outcome), LONGEST);
-    Piece::Note(Style::Warn, line)
+    let what = match (note.id, note.outcome.as_str()) {
+        (Some(id), "open") => {
+            let how = if note.kind == QUESTION { "answer it with: muster answer" } else { "permit it with: muster approve" };
+            let place = note.directory.as_deref().map_or(String::new(), |directory| format!(" in {directory}"));
+            format!("{}{place}; {how} {id}", note.title)
+        }
+        (_, outcome) => format!("{}: {outcome}{reason}", note.title),
+    };
+    Piece::Note(Style::Warn, one_line(&format!("? {}: {what}", note.kind), LONGEST))
 }
 
 #[cfg(test)]

@@ -1,8 +1,8 @@
 //! From what was written to what is meant, with every problem told.
 
-use super::settings::{AgentSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, Settings};
+use super::settings::{A2aSettings, AgentSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, Settings};
 use super::values::{duration, is_name, listen_address, name_from_host, size};
-use super::{AgentConfig, Config, DatabaseConfig, Leases, Limits, Listen, LogConfig, LogFormat, Surroundings};
+use super::{A2aConfig, AgentConfig, CardForm, Config, DatabaseConfig, Leases, Limits, Listen, LogConfig, LogFormat, Surroundings};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -45,6 +45,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
     let leases = leases(&settings.leases, problems);
     let agents = agents(settings.agents, problems);
     let log = log(settings.log, problems);
+    let a2a = a2a(&settings.a2a, problems);
     Some(Config {
         name: name?,
         data_dir: data_dir?,
@@ -56,6 +57,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
         leases: leases?,
         agents,
         log: log?,
+        a2a: a2a?,
     })
 }
 
@@ -229,6 +231,18 @@ fn agents(settings: Vec<AgentSettings>, problems: &mut Problems) -> Vec<AgentCon
         });
     }
     agents
+}
+
+fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
+    let card = match settings.card.as_str() {
+        "hybrid" => CardForm::Hybrid,
+        "1.0" => CardForm::V1,
+        other => {
+            problems.tell("a2a.card", format_args!("`{other}` is unknown; use hybrid or 1.0"));
+            return None;
+        }
+    };
+    Some(A2aConfig { card, push_notifications: settings.push_notifications })
 }
 
 fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {

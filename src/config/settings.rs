@@ -15,6 +15,7 @@ pub(super) struct Settings {
     pub(super) limits: LimitSettings,
     pub(super) leases: LeaseSettings,
     pub(super) log: LogSettings,
+    pub(super) a2a: A2aSettings,
     pub(super) agents: Vec<AgentSettings>,
 }
 
@@ -48,6 +49,12 @@ pub(super) struct LogSettings {
     pub(super) filter: String,
     pub(super) format: String,
     pub(super) http: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct A2aSettings {
+    pub(super) card: String,
+    pub(super) push_notifications: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -7,12 +7,16 @@ use muster_protocol::task::OnLost;
 pub enum Loss {
     /// Its lease expired: the worker has not been heard of.
     Expired,
+    /// It was reserved for a plain worker, which has not claimed it.
+    Untaken,
     /// It has not been heard of for `lost_after`.
     GaveUp,
     /// The worker is there and says that the run is gone, or does not know of it.
     Interrupted,
-    /// The worker left.
+    /// The worker left: nothing of it runs any more.
     Left,
+    /// The worker was taken off the list, or another start of it has taken over: what it ran may still go on until it hears of that.
+    Removed,
 }
 
 /// What to do.
@@ -36,7 +40,8 @@ pub fn decide(loss: Loss, started: bool, on_lost: OnLost, losses: u32, max_attem
     }
     let may_try_again = losses < max_attempts;
     match (loss, on_lost) {
-        (Loss::Expired, OnLost::Wait | OnLost::Resume) => AfterLoss::Wait,
+        // What was only removed has stopped by the end of its lease: not before then another worker may begin.
+        (Loss::Expired, OnLost::Wait | OnLost::Resume) | (Loss::Removed, OnLost::Restart) => AfterLoss::Wait,
         (_, OnLost::Restart) if may_try_again => AfterLoss::Requeue,
         (Loss::Interrupted, OnLost::Resume) if may_try_again => AfterLoss::Continue,
         _ => AfterLoss::Fail,
@@ -50,7 +55,14 @@ mod tests {
     use proptest::prelude::*;
 
     fn losses() -> impl Strategy<Value = Loss> {
-        prop_oneof![Just(Loss::Expired), Just(Loss::GaveUp), Just(Loss::Interrupted), Just(Loss::Left)]
+        prop_oneof![
+            Just(Loss::Expired),
+            Just(Loss::Untaken),
+            Just(Loss::GaveUp),
+            Just(Loss::Interrupted),
+            Just(Loss::Left),
+            Just(Loss::Removed)
+        ]
     }
 
     fn policies() -> impl Strategy<Value = OnLost> {
@@ -73,6 +85,14 @@ mod tests {
                 prop_assert!(n < 3);
             }
         }
+    }
+
+    #[test]
+    fn a_run_that_may_still_go_on_is_begun_elsewhere_only_after_its_lease() {
+        assert_eq!(decide(Loss::Removed, true, OnLost::Restart, 1, 3), AfterLoss::Wait);
+        assert_eq!(decide(Loss::Expired, true, OnLost::Restart, 1, 3), AfterLoss::Requeue);
+        assert_eq!(decide(Loss::Left, true, OnLost::Restart, 1, 3), AfterLoss::Requeue);
+        assert_eq!(decide(Loss::Removed, true, OnLost::Wait, 1, 3), AfterLoss::Fail);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! The only way to add a route: with what it demands of its callers.
 
 use super::stack;
+use crate::a2a::rest;
 use crate::api::gone;
 use crate::api::openapi::Document;
 use crate::app::App;
 use crate::auth::Access;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::MethodRouter;
 use axum::{Extension, Router};
 use muster_protocol::error::ErrorBody;
 use utoipa::openapi::path::{Operation, PathItem};
@@ -43,6 +45,15 @@ impl Routes {
         let (schemas, mut paths, methods) = routes;
         paths.paths.values_mut().flat_map(operations).for_each(|operation| describe(operation, access));
         Self { router: self.router.routes((schemas, paths, methods.route_layer(guard))), ..self }
+    }
+
+    /// Adds a route of A2A's HTTP+JSON: refusals have A2A's body. The specification of A2A describes it, so that the document does not.
+    #[must_use]
+    pub fn a2a(self, access: Access, path: &str, methods: MethodRouter<App>) -> Self {
+        let guard = from_fn_with_state((self.app.clone(), access), stack::guard);
+        // As a layer: a route for any method is a fallback, which route layers pass over.
+        let methods = methods.layer(guard).layer(from_fn(rest::spelled));
+        Self { router: self.router.route(path, methods), ..self }
     }
 
     /// Adds the routes that were dropped on purpose.

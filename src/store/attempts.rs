@@ -34,8 +34,12 @@ pub struct Attempt {
     pub outcome: Option<String>,
     /// Its OpenCode session.
     pub session_id: Option<SessionId>,
+    /// When it was given to the worker.
+    pub assigned_at: Timestamp,
     /// When the worker began.
     pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
     /// The `seq` of the entry expected next.
     pub next_seq: u64,
     /// Count and hash of its entries so far.
@@ -62,30 +66,38 @@ impl Attempt {
     }
 
     fn read(row: &AnyRow) -> sqlx::Result<Self> {
+        Self::read_as(row, "")
+    }
+
+    /// Reads columns whose names begin with `prefix`.
+    pub(in crate::store) fn read_as(row: &AnyRow, prefix: &str) -> sqlx::Result<Self> {
+        let named = |name: &str| format!("{prefix}{name}");
         Ok(Self {
-            attempt: row.count("attempt")?,
-            worker_id: WorkerId(row.text("worker_id")?),
-            instance: row.maybe_parsed("instance")?,
-            state: row.text("state")?,
-            outcome: row.maybe_text("outcome")?,
-            session_id: row.maybe_text("session_id")?.map(SessionId),
-            started_at: row.maybe_time("started_at")?,
-            next_seq: row.count("next_seq")?,
-            digest: OutputDigest { bytes: row.count("bytes")?, hash: row.text("hash")? },
+            attempt: row.count(&named("attempt"))?,
+            worker_id: WorkerId(row.text(&named("worker_id"))?),
+            instance: row.maybe_parsed(&named("instance"))?,
+            state: row.text(&named("state"))?,
+            outcome: row.maybe_text(&named("outcome"))?,
+            session_id: row.maybe_text(&named("session_id"))?.map(SessionId),
+            assigned_at: row.time(&named("assigned_at"))?,
+            started_at: row.maybe_time(&named("started_at"))?,
+            ended_at: row.maybe_time(&named("ended_at"))?,
+            next_seq: row.count(&named("next_seq"))?,
+            digest: OutputDigest { bytes: row.count(&named("bytes"))?, hash: row.text(&named("hash"))? },
         })
     }
 }
 
 statements! {
-    GET: "SELECT attempt, worker_id, instance, state, outcome, session_id, started_at, next_seq, bytes, hash FROM attempts
+    GET: "SELECT attempt, worker_id, instance, state, outcome, session_id, assigned_at, started_at, ended_at, next_seq, bytes, hash FROM attempts
         WHERE task_id = $1 AND attempt = $2";
-    LIST: "SELECT attempt, worker_id, instance, state, outcome, session_id, started_at, next_seq, bytes, hash FROM attempts
+    LIST: "SELECT attempt, worker_id, instance, state, outcome, session_id, assigned_at, started_at, ended_at, next_seq, bytes, hash FROM attempts
         WHERE task_id = $1 ORDER BY attempt";
 }
 
 /// The statements of all files of this module.
 pub(in crate::store) fn all() -> impl Iterator<Item = &'static (&'static str, Sql)> {
-    ALL.iter().chain(cancel::ALL).chain(end::ALL).chain(lose::ALL).chain(report::ALL)
+    ALL.iter().chain(end::ALL).chain(report::ALL)
 }
 
 impl Store {
@@ -100,8 +112,28 @@ impl Store {
 }
 
 impl Tx<'_> {
+    /// An attempt of a task.
     pub(in crate::store) async fn attempt(&mut self, task: TaskId, attempt: u64) -> sqlx::Result<Option<Attempt>> {
+        if let Some(newest) = self.known(task).await?.and_then(|known| known.attempt.as_ref()).filter(|newest| newest.attempt == attempt) {
+            return Ok(Some(newest.clone()));
+        }
         let statement = GET.on(self.dialect()).bind(task.to_string()).bind(super::row::to_int(attempt));
         self.optional(statement).await?.as_ref().map(Attempt::read).transpose()
+    }
+
+    /// An attempt, and whether this start of its worker's daemon has been superseded by a newer one.
+    pub(in crate::store) async fn attempt_of(
+        &mut self,
+        task: TaskId,
+        number: u64,
+        instance: Option<InstanceId>,
+    ) -> sqlx::Result<Option<(Attempt, bool)>> {
+        let Some(attempt) = self.attempt(task, number).await? else { return Ok(None) };
+        let superseded = match self.known(task).await?.filter(|known| known.attempt.as_ref().is_some_and(|newest| newest.attempt == number))
+        {
+            Some(known) => known.is_superseded(instance),
+            None => self.is_superseded(&attempt.worker_id, instance).await?,
+        };
+        Ok(Some((attempt, superseded)))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::attempts::{End, FinishTask};
 use super::row::{Columns as _, to_json};
-use super::sql::statements;
+use super::sql::{Sql, statements};
 use super::tx::NewEvent;
 use super::{Store, StoreError, Tx, Write};
 use muster_protocol::codebase::{Codebase, CodebaseStatus, RegisterCodebase};
@@ -34,12 +34,14 @@ macro_rules! select {
 
 statements! {
     GET: concat!(select!(), "WHERE c.id = $1");
+    BY_ID: concat!(select!(), "WHERE c.id IN (SELECT value FROM json_each($1))"),
+    postgres: concat!(select!(), "WHERE c.id IN (SELECT json_array_elements_text($1::text::json))");
+    OF_WORKERS: concat!(select!(), "WHERE c.worker_id IN (SELECT value FROM json_each($1)) ORDER BY c.is_global DESC, c.name, c.id"),
+    postgres: concat!(select!(), "WHERE c.worker_id IN (SELECT json_array_elements_text($1::text::json)) ORDER BY c.is_global DESC, c.name, c.id");
     AT: concat!(select!(), "WHERE c.worker_id = $1 AND c.path = $2");
     OF_WORKER: concat!(select!(), "WHERE c.worker_id = $1 ORDER BY c.is_global DESC, c.name, c.id");
     LIST: concat!(select!(), "WHERE ($1 = '' OR c.worker_id = $1) AND ($2 = '' OR c.path = $2) AND ($3 = '' OR c.name = $3)
         ORDER BY c.name, c.id LIMIT 5000");
-    INSERT: "INSERT INTO codebases (id, worker_id, name, path, description, agent_config, is_global, parallel, git, problem, offline,
-        created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $11)";
     UPDATE: "UPDATE codebases SET name = $2, description = $3, agent_config = $4, is_global = $5, parallel = $6, git = $7, problem = $8,
         offline = 0, updated_at = $9 WHERE id = $1";
     DELETE: "DELETE FROM codebases WHERE id = $1";
@@ -48,7 +50,12 @@ statements! {
     SET_OFFLINE: "UPDATE codebases SET offline = $2 WHERE worker_id = $1";
 }
 
-fn read(row: &AnyRow) -> sqlx::Result<Codebase> {
+/// The statement that reads codebases by their ids, a JSON array.
+pub(in crate::store) fn codebases_by_id() -> Sql {
+    BY_ID
+}
+
+pub(in crate::store) fn read(row: &AnyRow) -> sqlx::Result<Codebase> {
     let offline = row.flag("offline")?;
     Ok(Codebase {
         id: CodebaseId(row.text("id")?),
@@ -98,8 +105,9 @@ impl Store {
 }
 
 impl Tx<'_> {
-    pub(in crate::store) async fn codebase(&mut self, id: &CodebaseId) -> sqlx::Result<Option<Codebase>> {
-        self.optional(GET.on(self.dialect()).bind(id.0.clone())).await?.as_ref().map(read).transpose()
+    /// The codebases of workers.
+    pub(in crate::store) async fn codebases_of_all(&mut self, workers: &[WorkerId]) -> sqlx::Result<Vec<Codebase>> {
+        self.all(OF_WORKERS.on(self.dialect()).bind(to_json(&workers))).await?.iter().map(read).collect()
     }
 
     pub(in crate::store) async fn codebases_of(&mut self, worker: &WorkerId) -> sqlx::Result<Vec<Codebase>> {
@@ -143,33 +151,59 @@ impl PutCodebase {
     pub(in crate::store) async fn put(&self, tx: &mut Tx<'_>) -> sqlx::Result<Codebase> {
         let at = AT.on(tx.dialect()).bind(self.worker.0.clone()).bind(self.codebase.path.clone());
         let known = tx.optional(at).await?.as_ref().map(read).transpose()?;
-        let id = known.as_ref().map_or(&self.new_id, |known| &known.id).clone();
-        match &known {
-            Some(known) => self.update(tx, known).await?,
-            None => self.insert(tx).await?,
-        }
+        let id = self.write(tx, known.as_ref()).await?;
         tx.codebase(&id).await?.ok_or(sqlx::Error::RowNotFound)
     }
 
-    async fn insert(&self, tx: &mut Tx<'_>) -> sqlx::Result<()> {
+    /// Puts it where this one is known, and answers its id.
+    pub(in crate::store) async fn write(&self, tx: &mut Tx<'_>, known: Option<&Codebase>) -> sqlx::Result<CodebaseId> {
+        match known {
+            Some(known) => self.update(tx, known).await?,
+            None => self.insert(tx),
+        }
+        Ok(known.map_or(&self.new_id, |known| &known.id).clone())
+    }
+
+    /// The codebase as it is stored if it is new.
+    pub(in crate::store) fn made(&self, worker_name: &str) -> Codebase {
         let c = &self.codebase;
-        let statement = INSERT
-            .on(tx.dialect())
-            .bind(self.new_id.0.clone())
-            .bind(self.worker.0.clone())
-            .bind(c.name.clone())
-            .bind(c.path.clone())
-            .bind(c.description.clone())
-            .bind(to_json(&self.agent_config.clone().unwrap_or_else(|| json!({}))))
-            .bind(i64::from(c.is_global))
-            .bind(i64::from(c.parallel.unwrap_or(1)))
-            .bind(c.git.as_ref().map(to_json))
-            .bind(c.problem.clone())
-            .bind(self.now.0);
-        tx.execute(statement).await?;
+        Codebase {
+            id: self.new_id.clone(),
+            name: c.name.clone(),
+            path: c.path.clone(),
+            description: c.description.clone(),
+            worker_id: Some(self.worker.clone()),
+            worker_name: Some(worker_name.to_owned()),
+            status: CodebaseStatus::Active,
+            problem: c.problem.clone(),
+            is_global: c.is_global,
+            parallel: c.parallel.unwrap_or(1),
+            git: c.git.clone(),
+            agent_config: self.agent_config.clone().unwrap_or_else(|| json!({})),
+            created_at: self.now,
+            updated_at: self.now,
+        }
+    }
+
+    fn insert(&self, tx: &mut Tx<'_>) {
+        let c = &self.codebase;
+        let columns = json!([
+            self.new_id,
+            self.worker,
+            c.name,
+            c.path,
+            c.description,
+            to_json(&self.agent_config.clone().unwrap_or_else(|| json!({}))),
+            i64::from(c.is_global),
+            c.parallel.unwrap_or(1),
+            c.git.as_ref().map(to_json),
+            c.problem,
+            self.now.0,
+            self.now.0,
+        ]);
+        tx.insert_codebase(&self.worker, &columns);
         let data = json!({ "name": c.name, "path": c.path, "worker_id": self.worker });
         tx.event(NewEvent { kind: kind::CODEBASE_REGISTERED, subject: format!("codebases/{}", self.new_id), at: self.now, data });
-        Ok(())
     }
 
     async fn update(&self, tx: &mut Tx<'_>, known: &Codebase) -> sqlx::Result<()> {

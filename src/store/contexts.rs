@@ -20,23 +20,47 @@ pub struct Context {
     pub codebase_id: Option<CodebaseId>,
     /// Its OpenCode session.
     pub session_id: Option<SessionId>,
+    /// The session that its own is copied from: it has none of its own before a worker reported the copy.
+    pub fork_of: Option<SessionId>,
+}
+
+impl Context {
+    /// The session that its next attempt continues, and whether it continues a copy of it.
+    #[must_use]
+    pub fn to_continue(self) -> (Option<SessionId>, bool) {
+        match (self.session_id, self.fork_of) {
+            (None, Some(original)) => (Some(original), true),
+            (own, _) => (own, false),
+        }
+    }
 }
 
 statements! {
-    GET: "SELECT id, owner, worker_id, codebase_id, session_id FROM contexts WHERE id = $1";
-    INSERT: "INSERT INTO contexts (id, owner, worker_id, codebase_id, session_id, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $6)";
-    BIND: "UPDATE contexts SET worker_id = $2, codebase_id = $3, session_id = $4, updated_at = $5 WHERE id = $1";
+    GET: "SELECT id, owner, worker_id, codebase_id, session_id, fork_of FROM contexts WHERE id = $1";
+    // Of several, which an earlier version could make, the one used last is meant.
+    OF_SESSION: "SELECT id, owner, worker_id, codebase_id, session_id, fork_of FROM contexts WHERE worker_id = $1 AND session_id = $2
+        ORDER BY updated_at DESC LIMIT 1";
+    // The original of a copy is never the conversation's own session.
+    BIND: "UPDATE contexts SET worker_id = $2, codebase_id = $3, session_id = $4, updated_at = $5 WHERE id = $1
+        AND (fork_of IS NULL OR fork_of <> $4)";
     BIND_QUEUED: "UPDATE tasks SET target_worker = $2, target_codebase = $3 WHERE context_id = $1 AND completed_at IS NULL
         AND state = 'submitted'";
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<Context> {
+    read_as(row, "")
+}
+
+/// Reads columns whose names begin with `prefix`.
+pub(in crate::store) fn read_as(row: &AnyRow, prefix: &str) -> sqlx::Result<Context> {
+    let named = |name: &str| format!("{prefix}{name}");
     Ok(Context {
-        id: ContextId(row.text("id")?),
-        owner: PrincipalId(row.text("owner")?),
-        worker_id: row.maybe_text("worker_id")?.map(WorkerId),
-        codebase_id: row.maybe_text("codebase_id")?.map(CodebaseId),
-        session_id: row.maybe_text("session_id")?.map(SessionId),
+        id: ContextId(row.text(&named("id"))?),
+        owner: PrincipalId(row.text(&named("owner"))?),
+        worker_id: row.maybe_text(&named("worker_id"))?.map(WorkerId),
+        codebase_id: row.maybe_text(&named("codebase_id"))?.map(CodebaseId),
+        session_id: row.maybe_text(&named("session_id"))?.map(SessionId),
+        fork_of: row.maybe_text(&named("fork_of"))?.map(SessionId),
     })
 }
 
@@ -57,12 +81,10 @@ impl Tx<'_> {
         row.as_ref().map(read).transpose()
     }
 
-    pub(in crate::store) async fn insert_context(&mut self, context: &Context, now: Timestamp) -> sqlx::Result<()> {
-        let statement = INSERT.on(self.dialect()).bind(context.id.0.clone()).bind(context.owner.0.clone());
-        let statement = statement.bind(context.worker_id.as_ref().map(|id| id.0.clone()));
-        let statement = statement.bind(context.codebase_id.as_ref().map(|id| id.0.clone()));
-        let statement = statement.bind(context.session_id.as_ref().map(|id| id.0.clone())).bind(now.0);
-        self.execute(statement).await.map(|_| ())
+    /// The conversation whose session it is.
+    pub(in crate::store) async fn context_of_session(&mut self, worker: &WorkerId, session: &SessionId) -> sqlx::Result<Option<Context>> {
+        let row = self.optional(OF_SESSION.on(self.dialect()).bind(worker.0.clone()).bind(session.0.clone())).await?;
+        row.as_ref().map(read).transpose()
     }
 
     /// Binds a conversation, and its turns that wait, to the worker that now has its session.

@@ -92,6 +92,7 @@ impl Store {
         let hub = Arc::new(Hub::default());
         let conn = WriterConnection::new(conn, options.url, dialect, identity.clone());
         let writer = Writer::start(conn, Arc::clone(&hub), options.clock, options.ids, options.queue);
+        let writer = writer.map_err(|e| OpenError::Unusable { reason: format!("the thread that writes cannot be started: {e}") })?;
         Ok(Self { readers, writer, hub, dialect, identity })
     }
 }
@@ -106,6 +107,9 @@ pub(super) async fn connect_writer(url: &str, dialect: Dialect, name: &str) -> R
         .map_err(failed)?;
     set_up(&mut conn, dialect).await.map_err(failed)?;
     if dialect == Dialect::Postgres {
+        for setting in BY_INDEX {
+            query(setting).execute(&mut conn).await.map_err(failed)?;
+        }
         lock_database(&mut conn, name).await?;
     }
     Ok(conn)
@@ -137,6 +141,10 @@ fn connect_options(url: &str, dialect: Dialect) -> sqlx::Result<AnyConnectOption
 const SQLITE_SETTINGS: [&str; 4] =
     ["PRAGMA journal_mode = WAL", "PRAGMA synchronous = FULL", "PRAGMA busy_timeout = 5000", "PRAGMA cache_size = -16000"];
 const POSTGRES_SETTINGS: [&str; 3] = ["SET tcp_keepalives_idle = 10", "SET tcp_keepalives_interval = 5", "SET tcp_keepalives_count = 3"];
+
+/// The writer's statements all find their rows by index. Plans are made when a table is small and kept while it grows; without this they would go on
+/// reading all of it.
+const BY_INDEX: [&str; 3] = ["SET enable_seqscan = off", "SET enable_hashjoin = off", "SET enable_mergejoin = off"];
 
 /// SQLite: readers beside the writer (WAL), and a commit that is on the disk before it is answered (FULL). PostgreSQL: it notices within 25 s
 /// that this end is gone, and lets go of the lock.

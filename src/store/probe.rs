@@ -17,7 +17,7 @@ impl Write for Probe {
     type Output = ();
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
-        tx.execute(NOTE.on(tx.dialect()).bind(self.0.0.to_string())).await?;
+        tx.execute_aside(NOTE.on(tx.dialect()).bind(self.0.0.to_string())).await?;
         Ok(())
     }
 }

@@ -134,6 +134,30 @@ pub(in crate::store) fn to_json(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_else(|_| "null".to_owned())
 }
 
+/// Rows as the text of a JSON array.
+#[derive(Debug, Default)]
+pub(in crate::store) struct JsonRows(String);
+
+impl JsonRows {
+    pub(in crate::store) fn push(&mut self, row: &impl Serialize) {
+        self.0.push(if self.0.is_empty() { '[' } else { ',' });
+        self.0.push_str(&to_json(row));
+    }
+
+    pub(in crate::store) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(in crate::store) fn bytes(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(in crate::store) fn into_text(mut self) -> String {
+        self.0.push_str(if self.0.is_empty() { "[]" } else { "]" });
+        self.0
+    }
+}
+
 /// A count as a column holds it.
 pub(in crate::store) fn to_int(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)

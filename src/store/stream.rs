@@ -2,10 +2,10 @@
 
 use super::row::{Columns as _, to_int};
 use super::sql::statements;
-use super::{Store, StoreError, Tx, Write};
+use super::{ReadAhead, Store, StoreError, Tx, Write};
 use crate::events::Wake;
 use muster_protocol::ids::{InstanceId, TaskId, WorkerId};
-use muster_protocol::stream::{Entry, StreamEntry};
+use muster_protocol::stream::{Entry, EntryKind, StreamEntry};
 use muster_protocol::time::Timestamp;
 use serde_json::value::RawValue;
 use sqlx::any::AnyRow;
@@ -55,9 +55,6 @@ pub enum AppendOutcome {
 }
 
 statements! {
-    COUNT_IN_TASK: "UPDATE tasks SET entries = entries + $2, updated_at = $3 WHERE id = $1 RETURNING entries";
-    COUNT_IN_ATTEMPT: "UPDATE attempts SET next_seq = $3, bytes = $4, hash = $5 WHERE task_id = $1 AND attempt = $2";
-    HOLDER: "SELECT attempt, held, holder, disconnected_at FROM tasks WHERE id = $1";
     AFTER: "SELECT task_seq, attempt, at, kind, data FROM stream_entries WHERE task_id = $1 AND task_seq > $2 ORDER BY task_seq LIMIT $3";
 }
 
@@ -65,55 +62,63 @@ impl Write for AppendEntries {
     const NAME: &'static str = "append_entries";
     type Output = AppendOutcome;
 
+    fn reads(&self, ahead: &mut ReadAhead) {
+        ahead.tasks.push(self.task);
+    }
+
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<AppendOutcome> {
-        let Some(row) = tx.optional(HOLDER.on(tx.dialect()).bind(self.task.to_string())).await? else {
-            return Ok(AppendOutcome::NotFound);
-        };
-        let number = self.attempt.unwrap_or(row.count("attempt")?);
-        let is_holder = row.flag("held")? && row.maybe_text("holder")?.as_deref() == Some(self.worker.as_str());
-        if !is_holder || row.count("attempt")? != number {
+        let Some(known) = tx.known(self.task).await? else { return Ok(AppendOutcome::NotFound) };
+        let record = &known.record;
+        let number = self.attempt.unwrap_or(record.task.attempt);
+        let is_holder = record.held && record.holder.as_ref() == Some(&self.worker);
+        let Some(attempt) = known.attempt.as_ref().filter(|newest| is_holder && newest.attempt == number) else {
             return Ok(AppendOutcome::Stale);
-        }
-        if tx.is_superseded(&self.worker, self.instance).await? {
+        };
+        if known.is_superseded(self.instance) {
             return Ok(AppendOutcome::Superseded);
         }
-        let was_disconnected = row.maybe_int("disconnected_at")?.is_some();
-        let Some(attempt) = tx.attempt(self.task, number).await? else { return Ok(AppendOutcome::Stale) };
-        let first_seq = self.first_seq.unwrap_or(attempt.next_seq);
-        if first_seq > attempt.next_seq {
-            return Ok(AppendOutcome::Gap { next_seq: attempt.next_seq });
+        let was_disconnected = record.disconnected_at.is_some();
+        let expected = attempt.next_seq;
+        let first_seq = self.first_seq.unwrap_or(expected);
+        if first_seq > expected {
+            return Ok(AppendOutcome::Gap { next_seq: expected });
         }
-        let known = usize::try_from(attempt.next_seq - first_seq).unwrap_or(usize::MAX);
-        let new = self.entries.get(known..).unwrap_or_default();
-        let next_seq = attempt.next_seq + new.len() as u64;
+        let taken_before = usize::try_from(expected - first_seq).unwrap_or(usize::MAX);
+        let new = self.entries.get(taken_before..).unwrap_or_default();
         if !new.is_empty() {
-            let mut digest = attempt.digest;
-            for entry in new {
-                digest.add(entry);
-            }
             self.store(tx, number, new).await?;
-            let count = COUNT_IN_ATTEMPT.on(tx.dialect()).bind(self.task.to_string()).bind(to_int(number)).bind(to_int(next_seq));
-            tx.execute(count.bind(to_int(digest.bytes)).bind(digest.hash)).await?;
-            tx.wake(Wake::Task(self.task));
         }
-        Ok(AppendOutcome::Taken { next_seq, attempt: number, was_disconnected })
+        Ok(AppendOutcome::Taken { next_seq: expected + new.len() as u64, attempt: number, was_disconnected })
     }
 }
 
 impl AppendEntries {
-    async fn store(&self, tx: &mut Tx<'_>, attempt: u64, entries: &[Entry]) -> sqlx::Result<()> {
+    async fn store(&self, tx: &mut Tx<'_>, number: u64, entries: &[Entry]) -> sqlx::Result<()> {
         let count = entries.len() as u64;
-        let statement = COUNT_IN_TASK.on(tx.dialect()).bind(self.task.to_string()).bind(to_int(count)).bind(self.now.0);
-        let last = tx.optional(statement).await?.ok_or(sqlx::Error::RowNotFound)?.count("entries")?;
+        let last = tx.count_entries(self.task, count, self.now).await?;
+        tx.change_attempt(self.task, number, |attempt| {
+            attempt.next_seq += count;
+            for entry in entries {
+                attempt.digest.add(entry);
+            }
+        })
+        .await?;
         for (task_seq, entry) in (last - count + 1..).zip(entries) {
             let (at, kind, data) = (entry.at, entry.kind.clone(), entry.data.clone());
-            tx.entry(self.task, StreamEntry { task_seq, attempt, at, kind, data });
+            tx.entry(self.task, &StreamEntry { task_seq, attempt: number, at, kind, data });
         }
+        for note in entries.iter().filter(|entry| entry.kind == EntryKind::Interaction) {
+            // What has another shape is for viewers only.
+            if let Ok(note) = serde_json::from_str(note.data.get()) {
+                tx.follow_interaction(self.task, number, &note, self.now).await?;
+            }
+        }
+        tx.wake(Wake::Task(self.task));
         Ok(())
     }
 }
 
-fn read(row: &AnyRow) -> sqlx::Result<StreamEntry> {
+pub(in crate::store) fn read(row: &AnyRow) -> sqlx::Result<StreamEntry> {
     Ok(StreamEntry {
         task_seq: row.count("task_seq")?,
         attempt: row.count("attempt")?,

@@ -1,16 +1,17 @@
 //! Accepting a task.
 
+mod conversation;
+
 use super::contexts::Context;
 use super::row::{Columns as _, to_json};
 use super::sql::statements;
-use super::tasks::TaskRecord;
-use super::tx::NewEvent;
-use super::{Store, StoreError, Tx, Write};
+use super::tx::{KnownKey, NewEvent};
+use super::{ReadAhead, Store, StoreError, Tx, Write};
 use crate::events::Wake;
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, ContextId, PrincipalId, SessionId, TaskId, WorkerId};
 use muster_protocol::stream::{Delta, EntryKind, StatusNote};
-use muster_protocol::task::{OnLost, Target, Task, TaskState};
+use muster_protocol::task::{OnLost, PENDING_CODEBASE, Target, Task, TaskState};
 use muster_protocol::time::Timestamp;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -28,10 +29,12 @@ pub struct NewTask {
     pub owner: PrincipalId,
     /// Whether the owner may see and continue only its own conversations.
     pub own_only: bool,
-    /// The conversation; begun if there is none of that id.
+    /// The conversation; begun if there is none of that id. The task's own id if the caller named none.
     pub context_id: ContextId,
-    /// The session that a new conversation continues.
+    /// The session that is continued: in the conversation whose session it is, or in a new one.
     pub session_id: Option<SessionId>,
+    /// Whether a copy of that session is continued, in a new conversation.
+    pub fork: bool,
     /// The task that this one is a part of.
     pub parent_id: Option<TaskId>,
     /// The task that this one repeats.
@@ -104,55 +107,57 @@ pub enum Submitted {
     /// The conversation is somebody else's.
     ForeignContext,
     /// The conversation runs on another worker or in another codebase.
-    OtherPlace(Context),
+    OtherPlace(Box<Context>),
+    /// The session is another conversation's: that of the caller, or somebody else's.
+    SessionTaken {
+        /// The conversation, where the caller may see it.
+        by: Option<ContextId>,
+    },
+    /// The conversation has another session.
+    OtherSession(Box<Context>),
+    /// A turn of the conversation runs, this task, and begins its session.
+    BeginsSession(TaskId),
+    /// A copy of a session begins its own conversation, and this one is there already.
+    ForkIntoContext,
     /// The codebase is not in the registry any more.
     NoCodebase(CodebaseId),
 }
 
 statements! {
     FIND_KEY: "SELECT hash, task_id, created_at FROM idempotency WHERE principal = $1 AND key = $2";
-    KEEP_KEY: "INSERT INTO idempotency (principal, key, hash, task_id, created_at) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (principal, key) DO UPDATE SET hash = excluded.hash, task_id = excluded.task_id, created_at = excluded.created_at";
-    INSERT: "INSERT INTO tasks (id, owner, context_id, parent_id, retry_of, title, prompt, mode, model, target, target_worker,
-        target_codebase, capabilities, labels, priority, not_before, deadline, on_lost, max_attempts, metadata, state, writing, held, attempt,
-        losses, codebase_id, continuation, result, changes, entries, created_at, updated_at, completed_at, lane)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, 0, 0,
-        0, '', 0, $23, '[]', $24, $25, $25, $26, $27)";
-    IS_GLOBAL: "SELECT is_global FROM codebases WHERE id = $1";
+    // At most one turn of a conversation is held.
+    RUNNING_TURN: "SELECT id FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND held = 1 LIMIT 1";
 }
 
 impl Write for SubmitTask {
     const NAME: &'static str = "submit_task";
     type Output = Submitted;
 
+    fn reads(&self, ahead: &mut ReadAhead) {
+        ahead.codebases.extend(self.task.codebase.clone());
+        ahead.keys.extend(self.key.as_ref().map(|key| (self.task.owner.clone(), key.key.clone())));
+    }
+
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<Submitted> {
         if let Some(known) = self.known(tx).await? {
             return Ok(known);
         }
         let mut task = self.task.clone();
-        let context = tx.context(&task.context_id).await?;
-        match &context {
-            Some(context) if task.own_only && context.owner != task.owner => return Ok(Submitted::ForeignContext),
-            Some(context) if !continues(&mut task, context) => return Ok(Submitted::OtherPlace(context.clone())),
-            _ => {}
-        }
+        let conversation = match conversation::find(tx, &mut task).await? {
+            Ok(conversation) => conversation,
+            Err(refusal) => return Ok(refusal),
+        };
         if let Some(codebase) = &task.codebase {
-            let Some(row) = tx.optional(IS_GLOBAL.on(tx.dialect()).bind(codebase.0.clone())).await? else {
-                return Ok(Submitted::NoCodebase(codebase.clone()));
-            };
-            task.writing = task.writing && !row.flag("is_global")?;
+            let Some(codebase) = tx.codebase(codebase).await? else { return Ok(Submitted::NoCodebase(codebase.clone())) };
+            task.writing = task.writing && !codebase.is_global;
         }
-        if context.is_none() {
-            begin_context(tx, &task, self.now).await?;
-        }
+        conversation.enter(tx, &task, self.now).await?;
         self.insert(tx, &task).await?;
         if let Some(key) = &self.key {
-            let statement = KEEP_KEY.on(tx.dialect()).bind(task.owner.0.clone()).bind(key.key.clone()).bind(key.hash.clone());
-            tx.execute(statement.bind(task.id.to_string()).bind(self.now.0)).await?;
+            tx.keep_key(&task.owner, &key.key, KnownKey { hash: key.hash.clone(), task: task.id, at: self.now });
         }
         self.tell(tx, &task);
-        let stored = tx.task(task.id).await?.ok_or(sqlx::Error::RowNotFound)?;
-        Ok(Submitted::Accepted(Box::new(stored.task)))
+        Ok(Submitted::Accepted(Box::new(self.as_stored(task))))
     }
 }
 
@@ -173,51 +178,102 @@ impl SubmitTask {
     /// What is known of the submit's key.
     async fn known(&self, tx: &mut Tx<'_>) -> sqlx::Result<Option<Submitted>> {
         let Some(key) = &self.key else { return Ok(None) };
-        let find = FIND_KEY.on(tx.dialect()).bind(self.task.owner.0.clone()).bind(key.key.clone());
-        let Some(row) = tx.optional(find).await? else { return Ok(None) };
-        if self.now.0 - row.int("created_at")? > KEY_KEPT_MS {
-            return Ok(None);
-        }
-        if row.text("hash")? != key.hash {
+        let found = tx.find_key(&self.task.owner, &key.key).await?;
+        let Some(known) = found.filter(|known| self.now.0 - known.at.0 <= KEY_KEPT_MS) else { return Ok(None) };
+        if known.hash != key.hash {
             return Ok(Some(Submitted::KeyReused));
         }
-        let record: Option<TaskRecord> = tx.task(row.parsed("task_id")?).await?;
+        let record = tx.task(known.task).await?;
         Ok(record.map(|record| Submitted::Repeated(Box::new(record.task))))
     }
 
     async fn insert(&self, tx: &mut Tx<'_>, task: &NewTask) -> sqlx::Result<()> {
-        let answered = self.answer.is_some();
-        let state = if answered { TaskState::Completed } else { TaskState::Submitted };
-        let statement = INSERT
-            .on(tx.dialect())
-            .bind(task.id.to_string())
-            .bind(task.owner.0.clone())
-            .bind(task.context_id.0.clone())
-            .bind(task.parent_id.map(|id| id.to_string()))
-            .bind(task.retry_of.map(|id| id.to_string()))
-            .bind(task.title.clone())
-            .bind(task.prompt.clone())
-            .bind(task.mode.clone())
-            .bind(task.model.clone())
-            .bind(to_json(&task.target))
-            .bind(task.worker.as_ref().map(|id| id.0.clone()).unwrap_or_default())
-            .bind(task.codebase.as_ref().map(|id| id.0.clone()).unwrap_or_default())
-            .bind(to_json(&task.capabilities))
-            .bind(to_json(&task.labels))
-            .bind(i64::from(task.priority))
-            .bind(task.not_before.map_or(0, |at| at.0))
-            .bind(task.deadline.map(|at| at.0))
-            .bind(task.on_lost.as_str())
-            .bind(i64::from(task.max_attempts))
-            .bind(to_json(&task.metadata))
-            .bind(state.as_str())
-            .bind(i64::from(task.writing))
-            .bind(self.answer.clone())
-            .bind(if answered { 2_i64 } else { 0 })
-            .bind(self.now.0)
-            .bind(answered.then_some(self.now.0))
-            .bind(lane(task));
-        tx.execute(statement).await.map(|_| ())
+        let columns = json!([
+            task.id,
+            task.owner,
+            task.context_id,
+            task.parent_id,
+            task.retry_of,
+            task.title,
+            task.prompt,
+            task.mode,
+            task.model,
+            to_json(&task.target),
+            task.worker.as_ref().map_or("", WorkerId::as_str),
+            task.codebase.as_ref().map_or("", CodebaseId::as_str),
+            to_json(&task.capabilities),
+            to_json(&task.labels),
+            task.priority,
+            task.not_before.map_or(0, |at| at.0),
+            task.deadline.map(|at| at.0),
+            task.on_lost.as_str(),
+            task.max_attempts,
+            to_json(&task.metadata),
+            self.state().as_str(),
+            i64::from(task.writing),
+            self.answer,
+            self.entries(),
+            self.now.0,
+            self.now.0,
+            self.answer.as_ref().map(|_| self.now.0),
+            lane(task),
+        ]);
+        tx.insert_task(&columns).await
+    }
+
+    /// The task as it would be read back.
+    fn as_stored(&self, task: NewTask) -> Task {
+        let state = self.state();
+        Task {
+            id: task.id,
+            codebase_id: task.codebase.unwrap_or_else(|| CodebaseId::from(PENDING_CODEBASE)),
+            title: task.title,
+            prompt: task.prompt,
+            agent_type: task.mode.clone(),
+            mode: task.mode,
+            status: state.status(),
+            state,
+            priority: task.priority,
+            created_at: self.now,
+            updated_at: self.now,
+            started_at: None,
+            completed_at: self.answer.as_ref().map(|_| self.now),
+            result: self.answer.clone(),
+            error: None,
+            error_code: None,
+            session_id: None,
+            metadata: task.metadata,
+            attempt: 0,
+            worker_id: task.worker,
+            context_id: task.context_id,
+            parent_id: task.parent_id,
+            retry_of: task.retry_of,
+            target: task.target,
+            model: task.model,
+            capabilities: task.capabilities,
+            labels: task.labels,
+            on_lost: task.on_lost,
+            max_attempts: task.max_attempts,
+            not_before: task.not_before.filter(|at| at.0 > 0),
+            deadline: task.deadline,
+            owner: task.owner,
+            usage: None,
+            changes: Vec::new(),
+            disconnected: false,
+            cancel_requested: false,
+            confirmed: None,
+            verified: None,
+            entries: self.entries(),
+        }
+    }
+
+    fn state(&self) -> TaskState {
+        if self.answer.is_some() { TaskState::Completed } else { TaskState::Submitted }
+    }
+
+    /// How many entries it begins with: an answer, and that it is one.
+    fn entries(&self) -> u64 {
+        if self.answer.is_some() { 2 } else { 0 }
     }
 
     /// Events, entries and wake-ups of the new task.
@@ -243,33 +299,4 @@ impl SubmitTask {
 fn lane(task: &NewTask) -> String {
     let needs = json!([task.mode, task.model, task.capabilities, task.labels]);
     hex::encode(&Sha256::digest(to_json(&needs))[..16])
-}
-
-async fn begin_context(tx: &mut Tx<'_>, task: &NewTask, now: Timestamp) -> sqlx::Result<()> {
-    let context = Context {
-        id: task.context_id.clone(),
-        owner: task.owner.clone(),
-        // Where nobody was asked for, it is bound once a worker has begun its first session.
-        worker_id: task.worker.clone(),
-        codebase_id: task.codebase.clone(),
-        session_id: task.session_id.clone(),
-    };
-    tx.insert_context(&context, now).await
-}
-
-/// Moves a task to where its conversation runs; false if it asked for another place.
-fn continues(task: &mut NewTask, context: &Context) -> bool {
-    if let Some(worker) = &context.worker_id {
-        if task.worker.as_ref().is_some_and(|asked| asked != worker) {
-            return false;
-        }
-        task.worker = Some(worker.clone());
-    }
-    if let Some(codebase) = &context.codebase_id {
-        if task.codebase.as_ref().is_some_and(|asked| asked != codebase) {
-            return false;
-        }
-        task.codebase = Some(codebase.clone());
-    }
-    true
 }

@@ -18,6 +18,10 @@ pub struct TaskRecord {
     pub target_worker: Option<WorkerId>,
     /// Where it must run.
     pub target_codebase: Option<CodebaseId>,
+    /// Where it runs, or ran last; nothing before a worker took it.
+    pub runs_in: Option<CodebaseId>,
+    /// Whether it counts against its codebase's `parallel`.
+    pub writing: bool,
     /// Whether a worker has an attempt that has not ended.
     pub held: bool,
     /// Who has it, or had it last.
@@ -37,7 +41,7 @@ macro_rules! columns {
     () => {
         "id, owner, context_id, parent_id, retry_of, title, prompt, mode, model, target, target_worker, target_codebase, capabilities, \
          labels, priority, not_before, deadline, on_lost, max_attempts, metadata, state, held, attempt, losses, holder, codebase_id, \
-         session_id, continuation, disconnected_at, cancel_asked_at, cancel_confirmed, verified, result, error, error_code, usage, changes, \
+         session_id, continuation, writing, disconnected_at, cancel_asked_at, cancel_confirmed, verified, result, error, error_code, usage, changes, \
          entries, created_at, updated_at, started_at, completed_at"
     };
 }
@@ -113,6 +117,7 @@ statements! {
     COUNT_BY_STATE: "SELECT state, COUNT(*) AS n FROM tasks GROUP BY state";
     HELD: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1");
     HELD_BY: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND holder = $1");
+    HELD_IN: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND codebase_id = $1");
     RUNNING_BY_WORKER: "SELECT holder, COUNT(*) AS n FROM tasks WHERE held = 1 GROUP BY holder";
     WRITING_BY_CODEBASE: "SELECT codebase_id, COUNT(*) AS n FROM tasks WHERE held = 1 AND writing = 1 GROUP BY codebase_id";
     AHEAD_IN_CONTEXT: "SELECT id FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND id <> $2 AND (held = 1 OR id < $2) ORDER BY held DESC, id LIMIT 1";
@@ -129,15 +134,9 @@ impl TaskRecord {
         let state = TaskState::from_word(&state).ok_or_else(|| super::row::wrong("state", format!("unknown state `{state}`")))?;
         let on_lost = OnLost::from_word(&row.text("on_lost")?).unwrap_or_default();
         let mode = row.text("mode")?;
-        let target_codebase = named(row.text("target_codebase")?).map(CodebaseId);
-        let codebase_id = named(row.text("codebase_id")?).map(CodebaseId).or_else(|| target_codebase.clone());
-        let target_worker = named(row.text("target_worker")?).map(WorkerId);
-        let holder = row.maybe_text("holder")?.map(WorkerId);
-        let disconnected_at = row.maybe_time("disconnected_at")?;
-        let cancel_asked_at = row.maybe_time("cancel_asked_at")?;
         let task = Task {
             id: row.parsed("id")?,
-            codebase_id: codebase_id.unwrap_or_else(|| CodebaseId::from(PENDING_CODEBASE)),
+            codebase_id: CodebaseId::from(PENDING_CODEBASE),
             title: row.text("title")?,
             prompt: row.text("prompt")?,
             agent_type: mode.clone(),
@@ -155,7 +154,7 @@ impl TaskRecord {
             session_id: row.maybe_text("session_id")?.map(SessionId),
             metadata: row.json("metadata")?,
             attempt: row.count("attempt")?,
-            worker_id: holder.clone().or_else(|| target_worker.clone()),
+            worker_id: None,
             context_id: ContextId(row.text("context_id")?),
             parent_id: row.maybe_parsed("parent_id")?,
             retry_of: row.maybe_parsed("retry_of")?,
@@ -170,23 +169,38 @@ impl TaskRecord {
             owner: PrincipalId(row.text("owner")?),
             usage: row.maybe_json("usage")?,
             changes: row.json("changes")?,
-            disconnected: disconnected_at.is_some(),
-            cancel_requested: cancel_asked_at.is_some() && !state.is_terminal(),
+            disconnected: false,
+            cancel_requested: false,
             confirmed: row.maybe_int("cancel_confirmed")?.map(|flag| flag != 0),
             verified: row.maybe_int("verified")?.map(|flag| flag != 0),
             entries: row.count("entries")?,
         };
-        Ok(Self {
+        let mut record = Self {
             task,
-            target_worker,
-            target_codebase,
+            target_worker: named(row.text("target_worker")?).map(WorkerId),
+            target_codebase: named(row.text("target_codebase")?).map(CodebaseId),
+            runs_in: named(row.text("codebase_id")?).map(CodebaseId),
+            writing: row.flag("writing")?,
             held: row.flag("held")?,
-            holder,
+            holder: row.maybe_text("holder")?.map(WorkerId),
             losses: row.small("losses")?,
             continuation: row.flag("continuation")?,
-            disconnected_at,
-            cancel_asked_at,
-        })
+            disconnected_at: row.maybe_time("disconnected_at")?,
+            cancel_asked_at: row.maybe_time("cancel_asked_at")?,
+        };
+        record.show();
+        Ok(record)
+    }
+
+    /// Brings what is shown of the task in line with the rest of the record.
+    pub(in crate::store) fn show(&mut self) {
+        let task = &mut self.task;
+        let codebase = self.runs_in.as_ref().or(self.target_codebase.as_ref());
+        task.codebase_id = codebase.cloned().unwrap_or_else(|| CodebaseId::from(PENDING_CODEBASE));
+        task.worker_id = self.holder.clone().or_else(|| self.target_worker.clone());
+        task.status = task.state.status();
+        task.disconnected = self.disconnected_at.is_some();
+        task.cancel_requested = self.cancel_asked_at.is_some() && !task.state.is_terminal();
     }
 }
 
@@ -249,6 +263,22 @@ impl Store {
         Ok(read_all(&HELD.on(self.dialect()).fetch_all(self.readers()).await?)?)
     }
 
+    /// The tasks that a worker has: not more than it has slots.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn held_by(&self, worker: &WorkerId) -> Result<Vec<TaskRecord>, StoreError> {
+        Ok(read_all(&HELD_BY.on(self.dialect()).bind(worker.0.clone()).fetch_all(self.readers()).await?)?)
+    }
+
+    /// The tasks that a worker has in a codebase.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn held_in(&self, codebase: &CodebaseId) -> Result<Vec<TaskRecord>, StoreError> {
+        Ok(read_all(&HELD_IN.on(self.dialect()).bind(codebase.0.clone()).fetch_all(self.readers()).await?)?)
+    }
+
     /// How many tasks each worker has.
     ///
     /// # Errors
@@ -297,12 +327,6 @@ impl Store {
 }
 
 impl Tx<'_> {
-    /// A task, in the transaction.
-    pub(in crate::store) async fn task(&mut self, id: TaskId) -> sqlx::Result<Option<TaskRecord>> {
-        let row = self.optional(GET.on(self.dialect()).bind(id.to_string())).await?;
-        row.as_ref().map(TaskRecord::read).transpose()
-    }
-
     /// The tasks that wait for a codebase.
     pub(in crate::store) async fn tasks_queued_for(&mut self, codebase: &CodebaseId) -> sqlx::Result<Vec<TaskRecord>> {
         read_all(&self.all(QUEUED_FOR.on(self.dialect()).bind(codebase.0.clone())).await?)

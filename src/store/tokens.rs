@@ -96,7 +96,7 @@ impl Write for CreateToken {
         let statement = INSERT.on(tx.dialect()).bind(token.id.to_string()).bind(hash.clone()).bind(token.name.clone());
         let statement = statement.bind(token.scope.as_str()).bind(principal.0.clone());
         let statement = statement.bind(token.worker_id.as_ref().map(|id| id.0.clone()));
-        tx.execute(statement.bind(token.created_at.0).bind(token.expires_at.map(|at| at.0))).await?;
+        tx.execute_aside(statement.bind(token.created_at.0).bind(token.expires_at.map(|at| at.0))).await?;
         let data = json!({"name": token.name, "scope": token.scope, "worker_id": token.worker_id});
         tx.event(event(kind::TOKEN_CREATED, token.id, token.created_at, data));
         Ok(())
@@ -121,7 +121,7 @@ impl Write for RevokeToken {
         if tx.optional(EXISTS.on(tx.dialect()).bind(id.clone())).await?.is_none() {
             return Ok(false);
         }
-        if tx.execute(REVOKE.on(tx.dialect()).bind(id).bind(self.now.0)).await? > 0 {
+        if tx.execute_aside(REVOKE.on(tx.dialect()).bind(id).bind(self.now.0)).await? > 0 {
             tx.event(event(kind::TOKEN_REVOKED, self.id, self.now, json!({})));
         }
         Ok(true)
@@ -142,7 +142,7 @@ impl Write for NoteTokenUse {
     type Output = ();
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
-        tx.execute(USED.on(tx.dialect()).bind(self.id.to_string()).bind(self.now.0)).await?;
+        tx.execute_aside(USED.on(tx.dialect()).bind(self.id.to_string()).bind(self.now.0)).await?;
         Ok(())
     }
 }

@@ -25,8 +25,8 @@ impl Write for Forget {
     type Output = ();
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
-        tx.execute(KEYS.on(tx.dialect()).bind(self.now.0 - KEY_KEPT_MS)).await?;
-        tx.execute(BATCHES.on(tx.dialect()).bind(self.now.0 - BATCH_KEPT_MS)).await?;
+        tx.execute_aside(KEYS.on(tx.dialect()).bind(self.now.0 - KEY_KEPT_MS)).await?;
+        tx.execute_aside(BATCHES.on(tx.dialect()).bind(self.now.0 - BATCH_KEPT_MS)).await?;
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 mod register;
 
+pub(in crate::store) use register::Registered;
 pub use register::{RegisterOutcome, RegisterWorker};
 
 use super::row::{Columns as _, to_json};
@@ -48,10 +49,15 @@ macro_rules! columns {
     };
 }
 
+pub(in crate::store) use columns;
+
 statements! {
     GET: concat!("SELECT ", columns!(), " FROM workers WHERE id = $1");
-    LIST: concat!("SELECT ", columns!(), " FROM workers WHERE $1 = '' OR id IN (SELECT worker_id FROM worker_models WHERE model_id = $1) ORDER BY name, id");
-    SEEN: "UPDATE workers SET last_seen = $2 WHERE id = $1 AND last_seen < $2";
+    LIST: concat!("SELECT ", columns!(), " FROM workers ORDER BY name, id");
+    WITH_MODEL: concat!("SELECT ", columns!(), " FROM worker_models m JOIN workers ON id = m.worker_id WHERE m.model_id = $1 ORDER BY name, id");
+    SEEN: "UPDATE workers SET last_seen = value ->> 1 FROM json_each($1) WHERE workers.id = value ->> 0 AND last_seen < value ->> 1",
+    postgres: "UPDATE workers SET last_seen = (v ->> 1)::bigint FROM json_array_elements($1::text::json) v
+        WHERE workers.id = v ->> 0 AND last_seen < (v ->> 1)::bigint";
     LEAVE: "UPDATE workers SET gone = 1, draining = 0, drain_reason = NULL, last_seen = $2, updated_at = $2 WHERE id = $1";
     DRAIN: "UPDATE workers SET draining = $2, drain_reason = $3, updated_at = $4 WHERE id = $1";
     SUPERSEDED: "SELECT COUNT(*) AS n FROM workers WHERE id = $1 AND instr(former_instances, $2) > 0",
@@ -114,7 +120,10 @@ impl Store {
     /// # Errors
     /// Of the database.
     pub async fn workers(&self, model: Option<&str>) -> Result<Vec<WorkerRecord>, StoreError> {
-        let query = LIST.on(self.dialect()).bind(model.unwrap_or_default().to_owned());
+        let query = match model.filter(|model| !model.is_empty()) {
+            Some(model) => WITH_MODEL.on(self.dialect()).bind(model.to_owned()),
+            None => LIST.on(self.dialect()),
+        };
         let rows = query.fetch_all(self.readers()).await?;
         Ok(rows.iter().map(WorkerRecord::read).collect::<sqlx::Result<_>>()?)
     }
@@ -145,9 +154,8 @@ impl Write for SaveSeen {
     type Output = ();
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
-        for (worker, at) in &self.seen {
-            tx.execute(SEEN.on(tx.dialect()).bind(worker.0.clone()).bind(at.0)).await?;
-        }
+        let seen: Vec<_> = self.seen.iter().map(|(worker, at)| (worker, at.0)).collect();
+        tx.execute_aside(SEEN.on(tx.dialect()).bind(to_json(&seen))).await?;
         Ok(())
     }
 }
@@ -173,8 +181,10 @@ impl Write for UnregisterWorker {
             return Ok(true);
         }
         tx.execute(LEAVE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await?;
+        // A worker that pulls may not know of it yet and still run what it has; a plain one has no lease that says by when it has stopped.
+        let loss = if known.is_plain() { Loss::Left } else { Loss::Removed };
         for record in tx.tasks_held_by(&self.worker).await? {
-            super::attempts::lose(tx, &record, Loss::Left, None, self.now).await?;
+            super::attempts::lose(tx, &record, loss, None, self.now).await?;
         }
         tx.execute(CODEBASES_OFFLINE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await?;
         let subject = format!("workers/{}", self.worker);

@@ -9,7 +9,7 @@
 mod connection;
 mod fault;
 
-use super::{Store, StoreError, Tx, Write};
+use super::{ReadAhead, Store, StoreError, Tx, Write};
 use crate::clock::{Clock, Ids};
 use crate::events::Hub;
 use crate::telemetry::metric;
@@ -17,6 +17,7 @@ pub(in crate::store) use connection::{ALL, WriterConnection};
 use fault::Fault;
 use futures_util::future::BoxFuture;
 use muster_protocol::ids::EventId;
+use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -42,14 +43,23 @@ enum State {
 }
 
 impl Writer {
-    pub(in crate::store) fn start(conn: WriterConnection, hub: Arc<Hub>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, queue: usize) -> Self {
+    pub(in crate::store) fn start(
+        conn: WriterConnection,
+        hub: Arc<Hub>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        queue: usize,
+    ) -> io::Result<Self> {
         let (queue, waiting) = mpsc::channel(queue);
         let (state, states) = watch::channel(State::Open);
         let (stop, stopped) = watch::channel(false);
+        let task = WriterTask { conn, hub, clock, ids, waiting, state, stopped };
         // The writer lives as long as its handles and is joined by `close`: it is the one task that outlives the tracker, because whatever the
-        // tracked tasks still write must be committed.
-        tokio::spawn(WriterTask { conn, hub, clock, ids, waiting, state, stopped }.run());
-        Self { queue, state: states, stop: Arc::new(stop) }
+        // tracked tasks still write must be committed. It has a thread to itself: each statement is handed to the database and back, and among
+        // the tasks of many requests it would wait for its turn after each.
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new().name("writer".to_owned()).spawn(move || runtime.block_on(task.run()))?;
+        Ok(Self { queue, state: states, stop: Arc::new(stop) })
     }
 
     pub(super) async fn write<W: Write>(&self, write: W) -> Result<W::Output, StoreError> {
@@ -88,6 +98,8 @@ impl Writer {
 /// A write of any type in the queue.
 trait Queued: Send {
     fn name(&self) -> &'static str;
+    fn is_after_others(&self) -> bool;
+    fn reads(&self, ahead: &mut ReadAhead);
     fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, sqlx::Result<()>>;
     fn answer(self: Box<Self>, outcome: Result<(), StoreError>);
 }
@@ -102,6 +114,14 @@ struct Waiting<W: Write> {
 impl<W: Write> Queued for Waiting<W> {
     fn name(&self) -> &'static str {
         W::NAME
+    }
+
+    fn is_after_others(&self) -> bool {
+        W::AFTER_OTHERS
+    }
+
+    fn reads(&self, ahead: &mut ReadAhead) {
+        self.write.reads(ahead);
     }
 
     fn apply<'a>(&'a mut self, tx: &'a mut Tx<'_>) -> BoxFuture<'a, sqlx::Result<()>> {
@@ -155,6 +175,7 @@ impl WriterTask {
                 self.waiting.recv_many(&mut batch, BATCH).await
             }
         };
+        batch.sort_by_key(|queued| queued.is_after_others());
         (taken > 0).then_some(batch)
     }
 

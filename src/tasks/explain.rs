@@ -9,7 +9,7 @@ use crate::store::tasks::TaskRecord;
 use muster_protocol::codebase::Codebase;
 use muster_protocol::ids::{CodebaseId, TaskId};
 use muster_protocol::task::{Blocker, Explanation, TaskState, WorkerVerdict};
-use muster_protocol::worker::Worker;
+use muster_protocol::worker::{OPENCODE, Worker};
 use std::collections::BTreeMap;
 
 impl App {
@@ -44,7 +44,9 @@ fn verdict(
     writing: &BTreeMap<CodebaseId, u32>,
 ) -> WorkerVerdict {
     let models: Vec<_> = worker.models.iter().map(|model| model.id.clone()).collect();
-    let offer = Offer { worker: &worker.worker_id, capabilities: &worker.capabilities, labels: &worker.labels, models: &models };
+    let implied = worker.has_opencode().then(|| OPENCODE.to_owned());
+    let capabilities: Vec<_> = worker.capabilities.iter().cloned().chain(implied).collect();
+    let offer = Offer { worker: &worker.worker_id, capabilities: &capabilities, labels: &worker.labels, models: &models };
     let mut blockers = misfits(needs, &offer);
     if blockers.is_empty() {
         let codebase = needs.codebase.as_ref().or(worker.global_codebase_id.as_ref()).and_then(|id| codebases.get(id));

@@ -280,7 +280,7 @@ async fn status(server: &Server, database: &str) -> Result<()> {
     ensure!(shown["running"] == 1, "{shown}");
     let pulled = worker.pull(&[], Duration::ZERO).await?;
     ensure!(pulled.assign.len() == 1, "what it did not name is not sent again: {pulled:?}");
-    for path in ["/healthz", "/readyz", "/health"] {
+    for path in ["/healthz", "/readyz"] {
         ensure!(http.get(path).await?.ok()? == json!({ "status": "ok" }), "{path}");
     }
     let metrics = http.get("/metrics").await?;

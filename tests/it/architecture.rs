@@ -25,7 +25,7 @@ const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 const LAYERS: [&[&str]; 4] = [
     &["serve", "main", "router"],
     &["api", "a2a", "background"],
-    &["agents", "network", "tasks", "workers", "dispatch", "presence", "overview"],
+    &["agents", "network", "tasks", "sessions", "workers", "dispatch", "presence", "overview", "monitor"],
     &["domain", "store", "events"],
 ];
 const SQLX: [&str; 3] = ["store.rs", "store/", "events/listen.rs"];

@@ -1,24 +1,36 @@
 //! Integration tests: what can be seen from outside, with the real binaries and the real OpenCode.
 
+mod a2a;
 mod access;
 mod api_codebases;
 mod api_events;
+mod api_sessions;
 mod api_streams;
 mod api_tasks;
 mod api_workers;
 mod architecture;
 mod bad_input;
 mod cancel;
+mod chat;
+mod cli_sessions;
+mod continuing;
 mod conversations;
+mod earlier_clients;
 mod equipment;
 mod explain;
 mod failures;
+mod freshness;
+mod interactions;
+mod losing;
+mod monitor;
 mod plain_workers;
 mod pulling;
 mod quick_start;
+mod readers;
 mod registering;
 mod restart;
 mod runs;
+mod sessions;
 mod startup;
 mod store;
 mod support;
@@ -36,18 +48,30 @@ fn main() -> ExitCode {
         api_codebases::cases(),
         api_streams::cases(),
         api_events::cases(),
+        api_sessions::cases(),
+        continuing::cases(),
         explain::cases(),
         plain_workers::cases(),
+        earlier_clients::cases(),
+        monitor::cases(),
         pulling::cases(),
         bad_input::cases(),
         access::cases(),
         quick_start::cases(),
+        a2a::cases(),
         runs::cases(),
         failures::cases(),
+        interactions::cases(),
         cancel::cases(),
         conversations::cases(),
+        chat::cases(),
+        cli_sessions::cases(),
+        readers::cases(),
         registering::cases(),
+        sessions::cases(),
+        freshness::cases(),
         restart::cases(),
+        losing::cases(),
     ];
     support::run(cases.into_iter().flatten().collect())
 }

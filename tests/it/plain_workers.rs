@@ -13,7 +13,8 @@ cases! {
         a_plain_worker_is_shown_one_task_at_a_time,
         a_claim_that_comes_second_is_refused,
         a_plain_worker_that_fails_says_why,
-        a_plain_worker_finds_the_codebase_that_is_looked_for;
+        a_plain_worker_finds_the_codebase_that_is_looked_for,
+        the_last_worker_without_the_path_ends_the_search;
     [Postgres] =>
         a_plain_worker_lives_as_it_always_did_on_postgresql,
         two_plain_workers_on_one_path_run_each_task_once_on_postgresql;
@@ -49,6 +50,12 @@ async fn whole_life(http: &Http) -> Result<()> {
         ],
     )?;
     ensure!(worker.registered["worker"]["global_codebase_id"] == worker.global["id"], "{}", worker.registered);
+    // Sessions that its OpenCode has, and their newest messages.
+    let session = json!({ "id": "ses_life", "title": "Old", "directory": "/srv/life/app", "project_id": "p", "created": "2026-01-01T10:00:00.123456",
+        "updated": "2026-01-01T11:00:00", "messageCount": 1, "summary": {}, "version": "1.0" });
+    let own = text(&worker.codebases[0], "id")?;
+    worker.sync(&format!("{own}/sessions/sync"), "sessions", &[session], "sessions_count").await?;
+    worker.sync(&format!("{own}/sessions/ses_life/messages/sync"), "messages", &[message("msg_1", "user")], "messages_count").await?;
     ensure!(worker.poll().await?.is_none(), "there is a task before any was made");
 
     let app = text(&worker.codebases[0], "id")?;
@@ -68,6 +75,10 @@ async fn whole_life(http: &Http) -> Result<()> {
     worker.report(&shown, "running", json!({ "session_id": "ses_life" })).await?.ok()?;
     worker.say(&shown, "line two").await?.ok()?;
     worker.report(&shown, "running", json!({ "session_id": "ses_life" })).await?.ok()?;
+    let both = [message("msg_1", "user"), message("msg_2", "assistant")];
+    worker.sync(&format!("{app}/sessions/ses_life/messages/sync"), "messages", &both, "messages_count").await?;
+    let messages = http.get(&format!("/v1/opencode/codebases/{app}/sessions/ses_life/messages")).await?.ok()?;
+    ensure!(items(&messages["messages"])?.len() == 2 && messages["session_id"] == "ses_life", "its messages are {messages}");
     worker.report(&shown, "completed", json!({ "result": "said it", "session_id": "ses_life" })).await?.ok()?;
 
     let done = http.get(&path).await?.ok()?;
@@ -86,6 +97,11 @@ async fn whole_life(http: &Http) -> Result<()> {
     ensure!(again.registered["worker"]["registered_at"] == registered_at, "registered_at moved: {}", again.registered);
     ensure!(again.global["id"] == worker.global["id"] && again.codebases[0]["id"] == app, "its codebases have other ids");
     http.post("/v1/opencode/workers/life/unregister", &json!({})).await?.ok().map(drop)
+}
+
+fn message(id: &str, role: &str) -> Value {
+    json!({ "id": id, "sessionID": "ses_life", "role": role, "time": { "created": "2026-01-01T10:00:00.5" }, "agent": "build", "model": "a/b",
+        "parts": [{ "id": format!("prt_{id}"), "type": "text", "text": "hello" }] })
 }
 
 async fn two_plain_workers_on_one_path_run_each_task_once(cx: &Cx) -> Result<()> {
@@ -107,7 +123,7 @@ async fn two_on_one_path(http: &Http) -> Result<()> {
     let (a, b) = (text(&one.codebases[0], "id")?, text(&other.codebases[0], "id")?);
     ensure!(a != b, "the same path on two machines is one codebase");
     let mut ids = Vec::new();
-    for n in 0..20 {
+    for n in 0..40 {
         // A few for each, the others for whoever comes first.
         let target = match n % 4 {
             0 => json!({ "codebase": a }),
@@ -117,7 +133,7 @@ async fn two_on_one_path(http: &Http) -> Result<()> {
         let task = http.post("/v1/opencode/tasks", &json!({ "prompt": format!("task {n}"), "target": target })).await?.ok()?;
         ids.push(text(&task, "id")?.to_owned());
     }
-    let (ran_one, ran_other) = tokio::try_join!(run_all(&one, 20), run_all(&other, 20))?;
+    let (ran_one, ran_other) = tokio::try_join!(run_all(http, &one, 40), run_all(http, &other, 40))?;
     let mut runs: BTreeMap<String, usize> = BTreeMap::new();
     for id in ran_one.iter().chain(&ran_other) {
         *runs.entry(id.clone()).or_default() += 1;
@@ -133,15 +149,40 @@ async fn two_on_one_path(http: &Http) -> Result<()> {
     Ok(())
 }
 
-/// Polls until nothing is shown any more.
-async fn run_all(worker: &PlainWorker, most: usize) -> Result<Vec<String>> {
+/// Runs whole snapshots one after the other, as the earlier system's worker does: it looks at no answer, and runs what it was shown whatever its
+/// claim is answered. Ends when no task is left, neither for it nor for anybody else.
+async fn run_all(http: &Http, worker: &PlainWorker, most: usize) -> Result<Vec<String>> {
     let mut ran = Vec::new();
-    while let Some(task) = worker.poll().await? {
-        worker.run(&task, &["one", "two"]).await?;
+    while let Some(task) = next_or_end(http, worker).await? {
+        drop(worker.report(&task, "running", json!({})).await?);
+        for line in ["one", "two"] {
+            drop(worker.say(&task, line).await?);
+        }
+        drop(worker.report(&task, "running", json!({ "session_id": format!("ses_{}", text(&task, "id")?) })).await?);
+        drop(worker.report(&task, "completed", json!({ "result": "done" })).await?);
         ran.push(text(&task, "id")?.to_owned());
         ensure!(ran.len() <= most, "it was shown more tasks than there are");
     }
     Ok(ran)
+}
+
+/// The next task that a worker is shown; none when none is pending or running any more.
+async fn next_or_end(http: &Http, worker: &PlainWorker) -> Result<Option<Value>> {
+    let what = format!("a task for {}, or the end of all", worker.id);
+    wait_for(&what, Duration::from_mins(1), async || {
+        if let Some(task) = worker.poll().await? {
+            return Ok(Some(Some(task)));
+        }
+        // In the order in which a task goes through them, so that none slips through in between.
+        for status in ["pending", "running"] {
+            let tasks = http.get(&format!("/v1/opencode/tasks?status={status}")).await?.ok()?;
+            if !items(&tasks)?.is_empty() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(None))
+    })
+    .await
 }
 
 async fn submit(http: &Http, worker: &str, prompt: &str) -> Result<Value> {
@@ -218,5 +259,28 @@ async fn a_plain_worker_finds_the_codebase_that_is_looked_for(cx: &Cx) -> Result
     with.report(&shown, "completed", json!({ "result": made["codebase"]["id"] })).await?.ok()?;
     let codebases = http.get("/v1/opencode/codebases?path=/srv/somewhere").await?.ok()?;
     ensure!(items(&codebases)?.len() == 1 && codebases[0]["worker_id"] == "with", "{codebases}");
+    Ok(())
+}
+
+async fn the_last_worker_without_the_path_ends_the_search(cx: &Cx) -> Result<()> {
+    let server = Server::start(cx).await?;
+    let http = Http::new(&server);
+    let (one, other) = (PlainWorker::start(&http, "one", &[]).await?, PlainWorker::start(&http, "other", &[]).await?);
+    let pending = http.post("/v1/opencode/codebases", &json!({ "name": "nowhere", "path": "/srv/nowhere" })).await?.ok()?;
+    // As the earlier system's worker says it: it claims the task, looks for the directory, and fails.
+    let without = async |worker: &PlainWorker| {
+        let task = worker.poll().await?.context("the task is not shown")?;
+        ensure!(task["id"] == pending["task_id"], "shown: {task}");
+        worker.report(&task, "running", json!({})).await?.ok()?;
+        worker.report(&task, "failed", json!({ "error": "Path does not exist on this worker: /srv/nowhere" })).await?.ok()
+    };
+    without(&one).await?;
+    let path = format!("/v1/opencode/tasks/{}", text(&pending, "task_id")?);
+    let task = http.get(&path).await?.ok()?;
+    ensure!(task["status"] == "pending", "one worker without the path ends it: {task}");
+    ensure!(one.poll().await?.is_none(), "it is asked again");
+    without(&other).await?;
+    let task = http.get(&path).await?.ok()?;
+    ensure!(task["status"] == "failed" && text(&task, "error")?.contains("/srv/nowhere"), "{task}");
     Ok(())
 }

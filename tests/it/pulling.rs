@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail, ensure};
 use muster_protocol::client::{Client, ClientError};
 use muster_protocol::ids::TaskId;
 use muster_protocol::task::{ReportedStatus, TaskState};
+use muster_protocol::worker::RunningAttempt;
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 use uuid::Uuid;
@@ -127,6 +128,8 @@ async fn a_cancel_is_told_and_confirmed(cx: &Cx) -> Result<()> {
     ensure!(answer.success && !answer.confirmed && answer.task.cancel_requested, "{answer:?}");
     ensure!(answer.task.state == TaskState::Working, "the state changed with the request: {:?}", answer.task.state);
     ensure!(pulled.cancel.iter().any(|at| at.task_id == task.id && at.attempt == 1), "the cancel is not told: {pulled:?}");
+    let stopping = [RunningAttempt { stopping: true, ..running(task.id, given.attempt) }];
+    ensure!(worker.pull(&stopping, Duration::from_millis(100)).await?.is_empty(), "it is told again to one that is at it");
     let ended = worker.report(&given, ReportedStatus::Cancelled, json!({})).await?;
     ensure!(ended.state == TaskState::Canceled && ended.confirmed == Some(true) && !ended.cancel_requested, "{ended:?}");
     ensure_refused(client.cancel(task.id).await, "terminal")

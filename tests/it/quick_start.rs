@@ -58,7 +58,7 @@ async fn hello_is_answered_by_the_default_agent(cx: &Cx) -> Result<()> {
     let task = http.get(&format!("/v1/opencode/tasks/{}", text(&result["task"], "id")?)).await?.ok()?;
     ensure!(task["prompt"] == "Hello Server-A" && task["result"] == said && task["status"] == "completed", "{task}");
     // The curls' other spelling.
-    let other = say(&http, json!({ "role": "user", "messageId": "m", "parts": [{ "kind": "text", "text": "Hello Server-A" }] })).await?;
+    let other = say(&http, json!({ "role": "user", "parts": [{ "kind": "text", "text": "Hello Server-A" }] })).await?;
     ensure!(answer(&other)? == said, "{other}");
     // Without an id it is answered all the same, and through curl's own content type refused.
     let body = json!({ "jsonrpc": "2.0", "method": "message/send", "params": { "message": { "parts": parts("Hello") } } });

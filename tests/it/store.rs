@@ -13,6 +13,8 @@ mod plans;
 mod pull;
 mod register;
 mod report;
+mod resume;
+mod sessions;
 mod submit;
 mod walk;
 
@@ -32,6 +34,8 @@ pub(crate) fn cases() -> Vec<Case> {
         pull::cases(),
         register::cases(),
         report::cases(),
+        resume::cases(),
+        sessions::cases(),
         submit::cases(),
         walk::cases(),
     ];

@@ -1,6 +1,7 @@
 //! What the cases stand on: real binaries, a real OpenCode with a fake language model behind it, both databases.
 
 mod case;
+mod disk;
 mod fleet;
 mod harness;
 mod http;
@@ -16,10 +17,12 @@ mod shape;
 mod shared;
 mod sse;
 mod story;
+mod terminal;
 mod wait;
 mod worker;
 
 pub(crate) use case::{Case, Cx, cases};
+pub(crate) use disk::SmallDisk;
 pub(crate) use fleet::Fleet;
 pub(crate) use harness::{Need, run};
 pub(crate) use http::{Answer, Http};
@@ -35,5 +38,6 @@ pub(crate) use shape::{ensure_fields, items, text};
 pub(crate) use shared::Shared;
 pub(crate) use sse::{Sent, Sse};
 pub(crate) use story::{Story, follow, in_codebase, on_worker, run_task, until_entry};
+pub(crate) use terminal::Terminal;
 pub(crate) use wait::wait_for;
 pub(crate) use worker::Worker;

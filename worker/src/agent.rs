@@ -3,6 +3,7 @@
 mod drain;
 mod pull;
 mod register;
+pub(crate) mod room;
 mod shared;
 
 pub use shared::{Fatal, Shared};
@@ -10,6 +11,7 @@ pub use shared::{Fatal, Shared};
 use crate::clock::BootTime;
 use crate::config::{Config, system_env};
 use crate::identity::{IdentityError, StateDir};
+use crate::inventory;
 use crate::inventory::added::Added;
 use crate::opencode::server::{self, Setup};
 use crate::opencode::{HOW_TO_INSTALL, environment, find};
@@ -44,7 +46,7 @@ pub enum AgentError {
     },
     /// Another start of this worker has taken over.
     #[error(
-        "another start of this worker has registered, so this one has stopped its runs and ends: {0}. If both were meant, give one of them another --name or --state-dir"
+        "another start of this worker has registered, so this one has stopped its runs and ends: {0}. If both were meant, give one of them another --name or --state-dir; if this machine is a copy of another one, delete the file `worker_id` in its state directory"
     )]
     Superseded(String),
 }
@@ -76,11 +78,13 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let signals = drain::Signals::new().map_err(system("cannot listen to signals"))?;
     adopt_orphans();
     let environment = environment::prepare(&config, &system_env()).map_err(system("cannot prepare OpenCode's directories"))?;
+    let watch = inventory::watch::Watch::new(&environment.variables);
     let setup = Setup {
         given: config.opencode.clone(),
         home: config.home.clone(),
         environment,
         pid_file: config.state_dir.join("opencode").join("process"),
+        silence: config.opencode_silence,
         spawner: Spawner::start().map_err(system("cannot start a thread"))?,
     };
     introduce(&config, &state);
@@ -89,6 +93,8 @@ pub async fn run(config: Config) -> Result<(), AgentError> {
     let shared = Shared::new(config, state.worker_id.clone(), InstanceId(uuid::Uuid::now_v7()), server, opencode, spool, added);
     let supervisor = tokio::spawn(supervisor);
     shared.tracker.spawn(register::keep_registered(Arc::clone(&shared)));
+    shared.tracker.spawn(inventory::watch::keep_fresh(Arc::clone(&shared), watch));
+    shared.tracker.spawn(inventory::sessions::keep_synced(Arc::clone(&shared)));
     recover_all(&shared, left);
     let pull = shared.tracker.spawn(pull::pull_forever(Arc::clone(&shared)));
     let ended = drain::until_told(&shared, signals).await;

@@ -19,7 +19,7 @@ pub const DEFAULTS: &str = include_str!("../../config/worker.toml");
 ///
 /// Every option can also be given by the environment (MUSTER_SERVER, MUSTER_NAME, ..) and in a configuration file;
 /// config/worker.toml lists them all.
-#[derive(Debug, Default, Parser)]
+#[derive(Debug, Default, Clone, Parser)]
 #[expect(clippy::doc_markdown, reason = "shown as help on the command line, where backticks are noise")]
 #[command(name = "muster-worker", version)]
 pub struct Flags {
@@ -53,6 +53,9 @@ pub struct Flags {
     /// OpenCode with a home of its own, offline, without the user's configuration [env: MUSTER_ISOLATED]
     #[arg(long)]
     pub isolated: bool,
+    /// Which OpenCode sessions of this machine the server is told of: `all`, `own` (those that Muster began) or `none` [env: MUSTER_SESSIONS_SHARE]
+    #[arg(long, value_name = "WHICH")]
+    pub share_sessions: Option<String>,
     /// Configuration for OpenCode, as JSON [env: MUSTER_OPENCODE_CONFIG]
     #[arg(long, value_name = "JSON")]
     pub opencode_config: Option<String>,
@@ -70,6 +73,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// Which sessions the server is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// All on this machine.
+    All,
+    /// Those that Muster began.
+    Own,
+    /// None.
+    None,
+}
+
+/// What the server is told of OpenCode's sessions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sessions {
+    /// Which.
+    pub share: Share,
+    /// Of those changed in the last so many days the messages, too.
+    pub days: u32,
+}
+
 /// A configured codebase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CodebaseSetting {
@@ -81,6 +104,32 @@ pub struct CodebaseSetting {
     pub description: String,
     /// How many writing tasks may run in it at once.
     pub parallel: u32,
+}
+
+/// Where the options came from, to read them again. Not printed: the environment has secrets.
+#[derive(Clone)]
+pub struct Origin(std::sync::Arc<(Flags, BTreeMap<String, String>)>);
+
+impl Origin {
+    /// The configuration file, if there is one, or the place where one may appear.
+    #[must_use]
+    pub fn file(&self) -> Option<PathBuf> {
+        layers::place(&self.0.0, &self.0.1)
+    }
+
+    /// Reads and checks all options again.
+    ///
+    /// # Errors
+    /// Every problem, one line each.
+    pub fn load(&self) -> Result<Config, Vec<String>> {
+        load(&self.0.0, &self.0.1)
+    }
+}
+
+impl std::fmt::Debug for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Origin")
+    }
 }
 
 /// The options, checked.
@@ -116,6 +165,8 @@ pub struct Config {
     pub mark_processes: bool,
     /// What one run may take.
     pub limits: Limits,
+    /// What the server is told of OpenCode's sessions.
+    pub sessions: Sessions,
     /// How long running tasks may go on after SIGTERM.
     pub drain_timeout: Duration,
     /// How often codebases are looked at.
@@ -124,10 +175,14 @@ pub struct Config {
     pub models_refresh: Duration,
     /// How many bytes the spool may have.
     pub spool_max_bytes: u64,
+    /// How long OpenCode may give no sign of life.
+    pub opencode_silence: Duration,
     /// What is logged.
     pub log: String,
     /// How it is logged.
     pub log_format: LogFormat,
+    /// Where all this came from.
+    pub origin: Origin,
 }
 
 /// The process's environment, as far as it is text.
@@ -142,11 +197,11 @@ pub fn system_env() -> BTreeMap<String, String> {
 /// Every problem, one line each.
 pub fn load(flags: &Flags, env: &BTreeMap<String, String>) -> Result<Config, Vec<String>> {
     let mut reader = layers::read(flags, env)?;
-    let config = assemble(&mut reader, env);
+    let config = assemble(&mut reader, env, Origin(std::sync::Arc::new((flags.clone(), env.clone()))));
     if reader.problems.is_empty() { Ok(config) } else { Err(reader.problems) }
 }
 
-fn assemble(reader: &mut Reader, env: &BTreeMap<String, String>) -> Config {
+fn assemble(reader: &mut Reader, env: &BTreeMap<String, String>, origin: Origin) -> Config {
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let home = home(reader, env);
     let name = match reader.text("name") {
@@ -171,12 +226,15 @@ fn assemble(reader: &mut Reader, env: &BTreeMap<String, String>) -> Config {
         pass_env,
         mark_processes: reader.get("mark_processes").unwrap_or_default(),
         limits: limits(reader),
+        sessions: Sessions { share: share(reader), days: reader.number("sessions.days", 0, 36_500) },
         drain_timeout: reader.seconds("drain_timeout_s", 0, 86_400),
         refresh: reader.seconds("refresh_s", 1, 10),
         models_refresh: reader.seconds("models_refresh_s", 1, 86_400),
         spool_max_bytes: reader.number("spool_max_bytes", 1 << 20, u64::MAX),
+        opencode_silence: reader.seconds("opencode_silence_s", 11, 3_600),
         log: reader.text("log"),
         log_format: log_format(reader),
+        origin,
         name,
         hostname,
         home,
@@ -188,11 +246,13 @@ fn limits(reader: &mut Reader) -> Limits {
     Limits {
         wall: reader.seconds("limits.wall_s", 0, week),
         stall: reader.seconds("limits.stall_s", 0, week),
+        retry_wait: reader.seconds("limits.retry_wait_s", 0, week),
         steps: reader.number("limits.steps", 0, u32::MAX),
         unfinished_steps: reader.number("limits.unfinished_steps", 0, u32::MAX),
         compactions: reader.number("limits.compactions", 0, u32::MAX),
         tokens: reader.number("limits.tokens", 0, u64::MAX),
         cost_usd: reader.get::<f64>("limits.cost_usd").unwrap_or_default(),
+        answer: reader.seconds("answer_timeout_s", 0, week),
     }
 }
 
@@ -233,6 +293,18 @@ fn log_format(reader: &mut Reader) -> LogFormat {
         other => {
             reader.problem(format!("log_format: `{other}` is neither `human` nor `json`"));
             LogFormat::Human
+        }
+    }
+}
+
+fn share(reader: &mut Reader) -> Share {
+    match reader.text("sessions.share").as_str() {
+        "all" => Share::All,
+        "own" => Share::Own,
+        "none" => Share::None,
+        other => {
+            reader.problem(format!("sessions.share: `{other}` is neither `all` nor `own` nor `none`"));
+            Share::None
         }
     }
 }

@@ -3,16 +3,21 @@
 
 pub mod added;
 pub mod git;
+mod json;
+pub mod places;
+pub mod sessions;
+mod stir;
+pub mod watch;
 
-use crate::config::{CodebaseSetting, Config};
+use crate::agent::Shared;
+use crate::config::Config;
 use crate::opencode::find;
-use crate::opencode::server::{OpenCode, State};
-use added::Added;
-use futures_util::future::join_all;
-use muster_protocol::codebase::{GLOBAL_NAME, RegisterCodebase};
+use crate::opencode::server::State;
+use muster_protocol::codebase::RegisterCodebase;
 use muster_protocol::ids::{InstanceId, WorkerId};
 use muster_protocol::model::Model;
 use muster_protocol::worker::{OPENCODE, RegisterWorker};
+use places::Places;
 use std::path::Path;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -33,6 +38,8 @@ pub struct Inventory {
     pub opencode_version: Option<String>,
     /// Its codebases, the global one first.
     pub codebases: Vec<RegisterCodebase>,
+    /// What is wrong, for people.
+    pub problem: Option<String>,
 }
 
 impl Inventory {
@@ -56,6 +63,7 @@ impl Inventory {
             slots: Some(config.slots),
             codebases: self.codebases.clone(),
             opencode_version: self.opencode_version.clone(),
+            problem: self.problem.clone(),
         }
     }
 }
@@ -64,17 +72,18 @@ impl Inventory {
 pub struct Inspector {
     last: Inventory,
     models_read: Option<(String, Instant)>,
+    places: Places,
 }
 
 impl Inspector {
     /// One that knows nothing yet.
     #[must_use]
     pub fn new() -> Self {
-        Self { last: Inventory::default(), models_read: None }
+        Self { last: Inventory::default(), models_read: None, places: Places::default() }
     }
 
     /// Looks.
-    pub async fn inspect(&mut self, config: &Config, added: &Added, opencode: &OpenCode) -> Inventory {
+    pub async fn inspect(&mut self, shared: &Shared) -> Inventory {
         let path = std::env::var_os("PATH");
         let mut capabilities = Vec::new();
         for (capability, program) in [("git", "git"), ("ripgrep", "rg")] {
@@ -82,14 +91,17 @@ impl Inspector {
                 capabilities.push(capability.to_owned());
             }
         }
-        let state = opencode.state();
+        let state = shared.opencode.state();
         // One that cannot be started is none: tasks had better wait, or go elsewhere.
-        if matches!(state, State::Ready(_) | State::Starting { problem: None }) {
+        if matches!(state, State::Ready(_) | State::Starting { problem: None, .. }) {
             capabilities.push(OPENCODE.to_owned());
         }
         capabilities.sort();
-        let mut next = Inventory { capabilities, codebases: codebases(config, added).await, ..Inventory::default() };
-        self.models(config, &state, &mut next).await;
+        let mut next = Inventory { capabilities, codebases: self.places.look(shared).await, ..Inventory::default() };
+        if let State::Starting { problem: Some(problem), failed: 1.. } = &state {
+            next.problem = Some(format!("its OpenCode does not start: {problem}"));
+        }
+        self.models(&shared.config, &state, &mut next).await;
         self.last = next.clone();
         next
     }
@@ -142,37 +154,6 @@ impl Inspector {
 impl Default for Inspector {
     fn default() -> Self {
         Self::new()
-    }
-}
-
-/// All codebases, the global one first.
-pub async fn codebases(config: &Config, added: &Added) -> Vec<RegisterCodebase> {
-    let global = RegisterCodebase {
-        name: GLOBAL_NAME.to_owned(),
-        path: config.home.to_string_lossy().into_owned(),
-        description: "The home directory".to_owned(),
-        is_global: true,
-        parallel: None,
-        // A home directory that is a git work tree may be huge; nobody asks for its state.
-        git: None,
-        problem: problem(&config.home),
-    };
-    let mut all = vec![global];
-    all.extend(join_all(config.codebases.iter().map(codebase)).await);
-    all.extend(join_all(added.besides(&config.codebases).iter().map(codebase)).await);
-    all
-}
-
-async fn codebase(setting: &CodebaseSetting) -> RegisterCodebase {
-    let problem = problem(&setting.path);
-    RegisterCodebase {
-        name: setting.name.clone(),
-        path: setting.path.to_string_lossy().into_owned(),
-        description: setting.description.clone(),
-        is_global: false,
-        parallel: Some(setting.parallel),
-        git: if problem.is_none() { git::state(&setting.path).await } else { None },
-        problem,
     }
 }
 

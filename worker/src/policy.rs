@@ -9,6 +9,8 @@ pub struct Limits {
     pub wall: Duration,
     /// Time without any sign of life.
     pub stall: Duration,
+    /// What a provider may ask to wait for before a request is repeated.
+    pub retry_wait: Duration,
     /// Model calls.
     pub steps: u32,
     /// Model calls in a row that ended without a finish reason.
@@ -19,9 +21,11 @@ pub struct Limits {
     pub tokens: u64,
     /// US dollars.
     pub cost_usd: f64,
+    /// How long people have to answer what OpenCode asks; here zero means that nobody is asked.
+    pub answer: Duration,
 }
 
-/// Why every permission request and question is refused.
+/// Why a permission request or question is refused where nobody is to be asked.
 pub const REFUSAL: &str = "refused: nobody can answer while a task runs unattended";
 
 /// What the model is told when a permission is refused; with a message OpenCode lets it go on without.

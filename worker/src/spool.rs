@@ -41,6 +41,9 @@ pub struct FinalReport {
     pub changes: Vec<FileChange>,
 }
 
+/// How much room the disk must have for new tasks, in bytes.
+const LEAST_FREE: u64 = 1 << 20;
+
 /// All journals of this worker.
 #[derive(Debug)]
 pub struct Spool {
@@ -81,11 +84,31 @@ impl Spool {
         Journal::create(&path, assignment, self.max_bytes, &self.bytes)
     }
 
+    /// Why nothing new should be written: the limit is reached, or the disk is as good as full.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        if self.is_full() {
+            return Some(format!(
+                "its spool holds {} bytes that the server has not taken yet, as many as it may (spool_max_bytes)",
+                self.bytes.load(Ordering::Relaxed)
+            ));
+        }
+        let free = short_of_room(&self.dir, LEAST_FREE)?;
+        Some(format!("the disk of its spool ({}) has only {free} bytes left", self.dir.display()))
+    }
+
     /// Whether nothing more fits.
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) >= self.max_bytes
     }
+}
+
+/// How many bytes a disk has left, if that is less than `least`.
+#[must_use]
+pub fn short_of_room(path: &Path, least: u64) -> Option<u64> {
+    let disk = rustix::fs::statvfs(path).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize)).filter(|free| *free < least)
 }
 
 /// The names of an assignment's attempt.

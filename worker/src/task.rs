@@ -90,7 +90,7 @@ pub async fn execute_contained(shared: Arc<Shared>, attempt: Arc<Attempt>) {
     if let Err(error) = run.await {
         let failure = Failure::new(code::WORKER_ERROR, "the worker has a fault and could not follow the run; its log says more");
         tracing::error!("{}: the executor failed: {error}", attempt.describe());
-        conclude(&shared, &attempt, Ending::Interrupted(failure, None), Duration::ZERO).await;
+        conclude(&attempt, Ending::Interrupted(failure, None), Duration::ZERO);
     }
 }
 
@@ -102,11 +102,11 @@ pub async fn execute(shared: Arc<Shared>, attempt: Arc<Attempt>) {
         // A run is only ever dropped in the middle when its lease watch asks it to stop, which it does itself.
         () = attempt.watch_lease() => Ending::Dropped,
     };
-    conclude(&shared, &attempt, ending, begun.elapsed()).await;
+    conclude(&attempt, ending, begun.elapsed());
 }
 
 /// Writes an ending down and has it reported.
-pub async fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, ending: Ending, took: Duration) {
+pub fn conclude(attempt: &Arc<Attempt>, ending: Ending, took: Duration) {
     let name = attempt.describe();
     let Some(report) = ending.report() else {
         tracing::info!("{name}: not this worker's any more; stopped and forgotten");
@@ -123,17 +123,9 @@ pub async fn conclude(shared: &Arc<Shared>, attempt: &Arc<Attempt>, ending: Endi
         }
     }
     attempt.set_state(AttemptState::Finishing);
-    let mut complained = false;
-    // The disk may be full for a while; the answer is not thrown away for that.
-    while let Err(error) = attempt.journal.finish(report.clone()) {
-        if !complained {
-            tracing::error!("{name}: its end cannot be written to the spool ({error}); trying again until it can");
-            complained = true;
-        }
-        tokio::select! {
-            () = tokio::time::sleep(Duration::from_secs(1)) => {}
-            () = shared.exit.cancelled() => return,
-        }
+    if let Err(error) = attempt.journal.finish(report) {
+        // The answer is not thrown away for that. Should the worker crash before it is reported, its next start asks OpenCode.
+        tracing::error!("{name}: its end cannot be written to the spool ({error}); it is reported all the same");
     }
     attempt.wake.notify_one();
 }
@@ -146,6 +138,7 @@ async fn run_to_end(shared: &Arc<Shared>, attempt: &Arc<Attempt>) -> Ending {
     }
     if let Err(error) = attempt.journal.start() {
         tracing::error!("{}: cannot be begun, the spool cannot be written: {error}", attempt.describe());
+        shared.room.close_after(shared, &error).await;
         return Ending::HandedBack;
     }
     attempt.set_state(AttemptState::Started);

@@ -3,10 +3,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on panics")]
 
+#[path = "opencode/disks.rs"]
+mod disks;
+#[path = "opencode/failures.rs"]
+mod failures;
 #[path = "opencode/lifecycle.rs"]
 mod lifecycle;
 #[path = "opencode/runs.rs"]
 mod runs;
+#[path = "opencode/sessions.rs"]
+mod sessions;
 mod support;
 
 use libtest_mimic::{Arguments, Trial};
@@ -15,13 +21,22 @@ fn main() {
     let arguments = Arguments::from_args();
     let missing = support::opencode().is_none();
     let mut trials = lifecycle::trials();
+    trials.extend(disks::trials());
+    trials.extend(failures::trials());
     trials.extend(runs::trials());
-    let trials = trials.into_iter().map(|trial| trial.with_ignored_flag(missing && !support::is_required("opencode"))).collect();
+    trials.extend(sessions::trials());
+    let skip = missing && !support::is_required("opencode");
+    let ignore = |trial: Trial| {
+        let ignored = skip || trial.has_ignored_flag();
+        trial.with_ignored_flag(ignored)
+    };
+    let trials = trials.into_iter().map(ignore).collect();
     if missing {
         eprintln!("no OpenCode: set MUSTER_OPENCODE, or install it into build/opencode; the tests that need it are skipped");
     }
     let conclusion = libtest_mimic::run(&arguments, trials);
     runs::finish();
+    failures::finish();
     conclusion.exit();
 }
 

@@ -113,6 +113,9 @@ pub struct Assignment {
     /// The session to continue; a new one if absent.
     #[serde(default)]
     pub session_id: Option<SessionId>,
+    /// Whether to continue a copy of that session (OpenCode's fork) instead; the copy is the session of the run from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub fork: bool,
     /// The session holds an interrupted run of this task: continue it instead of giving the prompt again.
     #[serde(default)]
     pub continuation: bool,

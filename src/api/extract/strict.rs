@@ -6,7 +6,7 @@ use serde::de::{DeserializeSeed, EnumAccess, Error, MapAccess, SeqAccess, Unexpe
 use std::fmt;
 
 /// A deserializer that refuses arrays where a structure is expected, at any depth.
-pub(super) struct Strict<D>(pub(super) D);
+pub(crate) struct Strict<D>(pub(crate) D);
 
 macro_rules! forward {
     ($($method:ident($($arg:ident: $type:ty),*)),+ $(,)?) => {$(

@@ -1,8 +1,7 @@
 //! Canceling a task.
 
-use super::super::sql::statements;
 use super::super::tx::NewEvent;
-use super::super::{Tx, Write};
+use super::super::{ReadAhead, Tx, Write};
 use super::end::{End, FinishTask};
 use crate::domain::cancel::{CancelDecision, decide};
 use crate::events::Wake;
@@ -37,13 +36,13 @@ pub enum CancelOutcome {
     Terminal(Box<Task>),
 }
 
-statements! {
-    ASK: "UPDATE tasks SET cancel_asked_at = $2, entries = entries + 1, updated_at = $2 WHERE id = $1";
-}
-
 impl Write for CancelTask {
     const NAME: &'static str = "cancel_task";
     type Output = CancelOutcome;
+
+    fn reads(&self, ahead: &mut ReadAhead) {
+        ahead.tasks.push(self.task);
+    }
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<CancelOutcome> {
         let Some(record) = tx.task(self.task).await? else { return Ok(CancelOutcome::NotFound) };
@@ -60,9 +59,14 @@ impl Write for CancelTask {
                 FinishTask { record: &record, end, now: self.now }.apply(tx).await?;
             }
             CancelDecision::AskWorker => {
-                tx.execute(ASK.on(tx.dialect()).bind(self.task.to_string()).bind(self.now.0)).await?;
+                let asked = tx.change_task(self.task, |record| {
+                    record.cancel_asked_at = Some(self.now);
+                    record.task.entries += 1;
+                    record.task.updated_at = self.now;
+                });
+                let entries = asked.await?.task.entries;
                 let note = StatusNote { state: "cancel-requested".to_owned(), ..StatusNote::default() };
-                tx.note(self.task, record.task.entries + 1, record.task.attempt, self.now, EntryKind::Status, &note);
+                tx.note(self.task, entries, record.task.attempt, self.now, EntryKind::Status, &note);
                 let data = json!({ "worker_id": record.holder, "attempt": record.task.attempt });
                 tx.event(NewEvent { kind: kind::TASK_CANCEL_REQUESTED, subject: format!("tasks/{}", self.task), at: self.now, data });
                 tx.wake(Wake::Task(self.task));

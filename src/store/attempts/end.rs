@@ -1,10 +1,11 @@
 //! The two ways in which an attempt ends: with the task, or with the task back in the queue.
 
 use super::super::Tx;
-use super::super::row::{Columns as _, to_int, to_json};
+use super::super::row::Columns as _;
 use super::super::sql::statements;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
+use super::state;
 use crate::events::Wake;
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, SessionId, WorkerId};
@@ -14,14 +15,8 @@ use muster_protocol::time::Timestamp;
 use serde_json::json;
 
 statements! {
-    END_ATTEMPT: "UPDATE attempts SET state = 'ended', outcome = $3, ended_at = $4 WHERE task_id = $1 AND attempt = $2";
-    FINISH: "UPDATE tasks SET state = $2, held = 0, result = $3, error = $4, error_code = $5, session_id = COALESCE($6, session_id),
-        usage = $7, changes = $8, verified = $9, cancel_confirmed = $10, disconnected_at = NULL, entries = entries + 1, updated_at = $11,
-        completed_at = $11 WHERE id = $1";
-    REQUEUE: "UPDATE tasks SET state = 'submitted', held = 0, holder = NULL, codebase_id = '', losses = $2, continuation = $3,
-        target_worker = $4, target_codebase = $5, disconnected_at = NULL, started_at = NULL, entries = entries + 1, updated_at = $6
-        WHERE id = $1";
-    NEXT_TURN: "SELECT target_worker FROM tasks WHERE context_id = $1 AND completed_at IS NULL ORDER BY id LIMIT 1";
+    // The worker of the conversation's next turn, which is told that it may begin.
+    NEXT_TURN: "SELECT target_worker FROM tasks WHERE context_id = $1 AND completed_at IS NULL AND id <> $2 ORDER BY id LIMIT 1";
 }
 
 /// The stable code of a task whose worker was lost.
@@ -114,41 +109,42 @@ pub(in crate::store) struct FinishTask<'a> {
 }
 
 impl FinishTask<'_> {
-    pub(in crate::store) async fn apply(self, tx: &mut Tx<'_>) -> sqlx::Result<()> {
+    /// Does it, and answers the task as it is then.
+    pub(in crate::store) async fn apply(self, tx: &mut Tx<'_>) -> sqlx::Result<TaskRecord> {
         let Self { record, end, now } = self;
         let task = &record.task;
         if record.held {
             end_attempt(tx, record, end.outcome(), now).await?;
         }
-        let statement = FINISH
-            .on(tx.dialect())
-            .bind(task.id.to_string())
-            .bind(end.state.as_str())
-            .bind(end.result.clone())
-            .bind(end.error.clone())
-            .bind(end.error_code.clone())
-            .bind(end.session_id.as_ref().map(|id| id.0.clone()))
-            .bind(end.usage.as_ref().map(to_json))
-            .bind(to_json(&end.changes))
-            .bind(end.verified.map(i64::from))
-            .bind(end.confirmed.map(i64::from))
-            .bind(now.0);
-        tx.execute(statement).await?;
+        let end = &end;
+        let ended = tx.change_task(task.id, |record| {
+            record.held = false;
+            record.disconnected_at = None;
+            let task = &mut record.task;
+            task.state = end.state;
+            task.result.clone_from(&end.result);
+            task.error.clone_from(&end.error);
+            task.error_code.clone_from(&end.error_code);
+            task.session_id = end.session_id.clone().or_else(|| task.session_id.take());
+            task.usage = end.usage;
+            task.changes.clone_from(&end.changes);
+            (task.verified, task.confirmed) = (end.verified, end.confirmed);
+            task.entries += 1;
+            (task.updated_at, task.completed_at) = (now, Some(now));
+        });
+        let ended = ended.await?;
         let note = StatusNote {
             state: end.state.as_str().to_owned(),
             message: end.error.clone(),
             code: end.error_code.clone(),
             ..StatusNote::default()
         };
-        tx.note(task.id, task.entries + 1, task.attempt, now, EntryKind::Status, &note);
-        tx.event(NewEvent {
-            kind: event_of(end.state),
-            subject: format!("tasks/{}", task.id),
-            at: now,
-            data: self::summary(record, &end, now),
-        });
+        tx.note(task.id, ended.task.entries, task.attempt, now, EntryKind::Status, &note);
+        let (kind, subject) = (event_of(end.state), format!("tasks/{}", task.id));
+        tx.event(NewEvent { kind, subject, at: now, data: summary(record, end, now) });
         wake(tx, record);
-        wake_next_turn(tx, record).await
+        wake_next_turn(tx, &ended).await?;
+        Ok(ended)
     }
 }
 
@@ -195,22 +191,24 @@ impl RequeueTask<'_> {
         if let Some(codebase) = &codebase
             && tx.codebase(codebase).await?.is_none()
         {
-            return FinishTask { record, end: End::codebase_removed(codebase), now }.apply(tx).await;
+            return FinishTask { record, end: End::codebase_removed(codebase), now }.apply(tx).await.map(drop);
         }
         end_attempt(tx, record, outcome, now).await?;
-        let statement = REQUEUE
-            .on(tx.dialect())
-            .bind(task.id.to_string())
-            .bind(i64::from(record.losses + u32::from(lost)))
-            .bind(i64::from(continuation))
-            .bind(worker.as_ref().map(|id| id.0.clone()).unwrap_or_default())
-            .bind(codebase.map(|id| id.0).unwrap_or_default())
-            .bind(now.0);
-        tx.execute(statement).await?;
+        let requeued = tx.change_task(task.id, |record| {
+            (record.held, record.holder, record.runs_in, record.disconnected_at) = (false, None, None, None);
+            record.losses += u32::from(lost);
+            record.continuation = continuation;
+            (record.target_worker, record.target_codebase) = (worker.clone(), codebase);
+            record.task.state = TaskState::Submitted;
+            record.task.started_at = None;
+            record.task.entries += 1;
+            record.task.updated_at = now;
+        });
+        let entries = requeued.await?.task.entries;
         let state = TaskState::Submitted.as_str().to_owned();
         let note =
             StatusNote { state, message: Some(format!("attempt {} {outcome}; queued again", task.attempt)), ..StatusNote::default() };
-        tx.note(task.id, task.entries + 1, task.attempt, now, EntryKind::Status, &note);
+        tx.note(task.id, entries, task.attempt, now, EntryKind::Status, &note);
         let data = json!({ "attempt": task.attempt, "outcome": outcome, "worker_id": record.holder, "continuation": continuation });
         tx.event(NewEvent { kind: kind::TASK_REQUEUED, subject: format!("tasks/{}", task.id), at: now, data });
         wake(tx, record);
@@ -220,13 +218,23 @@ impl RequeueTask<'_> {
 }
 
 async fn end_attempt(tx: &mut Tx<'_>, record: &TaskRecord, outcome: &str, now: Timestamp) -> sqlx::Result<()> {
-    let statement = END_ATTEMPT.on(tx.dialect()).bind(record.task.id.to_string()).bind(to_int(record.task.attempt));
-    tx.execute(statement.bind(outcome.to_owned()).bind(now.0)).await.map(|_| ())
+    tx.void_interactions(record, now).await?;
+    tx.change_attempt(record.task.id, record.task.attempt, |attempt| {
+        state::ENDED.clone_into(&mut attempt.state);
+        attempt.outcome = Some(outcome.to_owned());
+        attempt.ended_at = Some(now);
+    })
+    .await
 }
 
-/// Whoever may take the next turn of the conversation.
-async fn wake_next_turn(tx: &mut Tx<'_>, record: &TaskRecord) -> sqlx::Result<()> {
-    if let Some(row) = tx.optional(NEXT_TURN.on(tx.dialect()).bind(record.task.context_id.0.clone())).await? {
+/// Tells the worker of the conversation's next turn. One that is submitted in the same batch tells it itself.
+async fn wake_next_turn(tx: &mut Tx<'_>, ended: &TaskRecord) -> sqlx::Result<()> {
+    let id = ended.task.id;
+    if !tx.known(id).await?.is_none_or(|known| known.turn_waits) {
+        return Ok(());
+    }
+    let next = NEXT_TURN.on(tx.dialect()).bind(ended.task.context_id.0.clone()).bind(id.to_string());
+    if let Some(row) = tx.optional(next).await? {
         let worker = row.text("target_worker")?;
         tx.wake(if worker.is_empty() { Wake::AnyWorker } else { Wake::Worker(WorkerId(worker)) });
     }

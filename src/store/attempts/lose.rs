@@ -1,6 +1,5 @@
 //! Attempts whose worker is not heard of any more, and tasks whose deadline has passed.
 
-use super::super::sql::statements;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use super::super::{Tx, Write};
@@ -39,11 +38,6 @@ pub enum LoseOutcome {
     Canceled,
 }
 
-statements! {
-    DISCONNECT: "UPDATE tasks SET disconnected_at = $2, entries = entries + 1, updated_at = $2 WHERE id = $1";
-    RECONNECT: "UPDATE tasks SET disconnected_at = NULL, entries = entries + 1, updated_at = $2 WHERE id = $1";
-}
-
 impl Write for LoseAttempt {
     const NAME: &'static str = "lose_attempt";
     type Output = LoseOutcome;
@@ -55,6 +49,10 @@ impl Write for LoseAttempt {
         }
         if self.loss == Loss::GaveUp && record.disconnected_at.is_none() {
             // It came back meanwhile.
+            return Ok(LoseOutcome::Stale);
+        }
+        if self.loss == Loss::Untaken && record.task.state != TaskState::Submitted {
+            // It was claimed meanwhile.
             return Ok(LoseOutcome::Stale);
         }
         lose(tx, &record, self.loss, None, self.now).await
@@ -100,9 +98,9 @@ fn why(record: &TaskRecord, loss: Loss, said: Option<&str>) -> String {
     let worker = record.holder.as_ref().map_or("its worker", |id| id.as_str());
     let session = record.task.session_id.as_ref().map(|id| format!(" (OpenCode session {id})")).unwrap_or_default();
     let what = match loss {
-        Loss::Expired | Loss::GaveUp => format!("the worker {worker} was not heard of any more while it ran the task"),
+        Loss::Expired | Loss::Untaken | Loss::GaveUp => format!("the worker {worker} was not heard of any more while it ran the task"),
         Loss::Interrupted => format!("the run was interrupted on the worker {worker}"),
-        Loss::Left => format!("the worker {worker} left while it ran the task"),
+        Loss::Left | Loss::Removed => format!("the worker {worker} left while it ran the task"),
     };
     let said = said.map(|said| format!(": {said}")).unwrap_or_default();
     format!("{what}{session}{said}; look at what it left behind, then retry the task")
@@ -112,8 +110,8 @@ async fn disconnect(tx: &mut Tx<'_>, record: &TaskRecord, now: Timestamp) -> sql
     if record.disconnected_at.is_some() {
         return Ok(());
     }
-    tx.execute(DISCONNECT.on(tx.dialect()).bind(record.task.id.to_string()).bind(now.0)).await?;
-    tell(tx, record, "disconnected", kind::TASK_DISCONNECTED, now);
+    let marked = mark(tx, record.task.id, Some(now), now).await?;
+    tell(tx, &marked, "disconnected", kind::TASK_DISCONNECTED, now);
     Ok(())
 }
 
@@ -146,16 +144,25 @@ pub(in crate::store) async fn reconnect(tx: &mut Tx<'_>, record: &TaskRecord, no
     if record.disconnected_at.is_none() {
         return Ok(false);
     }
-    tx.execute(RECONNECT.on(tx.dialect()).bind(record.task.id.to_string()).bind(now.0)).await?;
-    tell(tx, record, "reconnected", kind::TASK_RECONNECTED, now);
+    let marked = mark(tx, record.task.id, None, now).await?;
+    tell(tx, &marked, "reconnected", kind::TASK_RECONNECTED, now);
     Ok(true)
+}
+
+async fn mark(tx: &mut Tx<'_>, task: TaskId, disconnected_at: Option<Timestamp>, now: Timestamp) -> sqlx::Result<TaskRecord> {
+    let marked = tx.change_task(task, |record| {
+        record.disconnected_at = disconnected_at;
+        record.task.entries += 1;
+        record.task.updated_at = now;
+    });
+    marked.await
 }
 
 fn tell(tx: &mut Tx<'_>, record: &TaskRecord, state: &str, kind: &'static str, at: Timestamp) {
     let task = &record.task;
     let worker = record.holder.as_ref().map(ToString::to_string);
     let note = StatusNote { state: state.to_owned(), worker, ..StatusNote::default() };
-    tx.note(task.id, task.entries + 1, task.attempt, at, EntryKind::Status, &note);
+    tx.note(task.id, task.entries, task.attempt, at, EntryKind::Status, &note);
     let data = json!({ "worker_id": record.holder, "attempt": task.attempt });
     tx.event(NewEvent { kind, subject: format!("tasks/{}", task.id), at, data });
     tx.wake(Wake::Task(task.id));

@@ -4,7 +4,7 @@ use super::super::row::{to_int, to_json};
 use super::super::sql::statements;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
-use super::super::{Tx, Write};
+use super::super::{ReadAhead, Tx, Write};
 use super::end::{DEADLINE_EXCEEDED, End, FinishTask, HANDED_BACK, LOST, RequeueTask};
 use super::lose::{lose, reconnect};
 use super::{Attempt, state};
@@ -14,7 +14,7 @@ use muster_protocol::digest::OutputDigest;
 use muster_protocol::event::kind;
 use muster_protocol::ids::{SessionId, TaskId};
 use muster_protocol::stream::{EntryKind, StatusNote};
-use muster_protocol::task::{PENDING_CODEBASE, ReportStatus, ReportedStatus, Task, TaskState};
+use muster_protocol::task::{PENDING_CODEBASE, ReportStatus, ReportedStatus, Task, TaskState, builtin_mode};
 use muster_protocol::time::Timestamp;
 use serde_json::json;
 
@@ -56,10 +56,8 @@ pub enum ReportOutcome {
 }
 
 statements! {
-    START_ATTEMPT: "UPDATE attempts SET state = 'started', started_at = COALESCE(started_at, $3), session_id = COALESCE($4, session_id)
-        WHERE task_id = $1 AND attempt = $2";
-    START_TASK: "UPDATE tasks SET started_at = COALESCE(started_at, $2), session_id = COALESCE($3, session_id), updated_at = $2,
-        entries = entries + $4 WHERE id = $1";
+    NOT_ASKED: "SELECT id FROM workers other WHERE gone = 0
+        AND NOT EXISTS (SELECT 1 FROM attempts a WHERE a.task_id = $1 AND a.worker_id = other.id) LIMIT 1";
     KEEP_LATE: "UPDATE attempts SET late_report = $3 WHERE task_id = $1 AND attempt = $2 AND late_report IS NULL";
 }
 
@@ -67,26 +65,34 @@ impl Write for Report {
     const NAME: &'static str = "report_attempt";
     type Output = ReportOutcome;
 
+    fn reads(&self, ahead: &mut ReadAhead) {
+        ahead.tasks.push(self.task);
+    }
+
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<ReportOutcome> {
         let Some(mut record) = tx.task(self.task).await? else { return Ok(ReportOutcome::NotFound) };
         if matches!(self.report.status, ReportedStatus::Other(_)) {
             return Ok(ReportOutcome::UnknownStatus);
         }
-        if tx.is_superseded(&self.report.worker_id, self.report.instance).await? {
-            return Ok(ReportOutcome::Superseded);
-        }
         let is_claim = self.report.status == ReportedStatus::Running && self.report.attempt.is_none();
         if is_claim && !record.held && record.task.state == TaskState::Submitted {
+            if tx.is_superseded(&self.report.worker_id, self.report.instance).await? {
+                return Ok(ReportOutcome::Superseded);
+            }
             if !tx.claim_for_plain(&record, &self.report.worker_id, state::ASSIGNED, self.now).await? {
                 return Ok(ReportOutcome::NotForIt(Box::new(record.task)));
             }
             record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         }
         let number = self.report.attempt.unwrap_or(record.task.attempt);
-        let attempt = tx.attempt(self.task, number).await?;
-        let Some(attempt) = attempt.filter(|attempt| attempt.worker_id == self.report.worker_id) else {
-            return Ok(self.refuse_stranger(record));
+        let attempt = tx.attempt_of(self.task, number, self.report.instance).await?;
+        let Some((attempt, superseded)) = attempt.filter(|(attempt, _)| attempt.worker_id == self.report.worker_id) else {
+            let superseded = tx.is_superseded(&self.report.worker_id, self.report.instance).await?;
+            return Ok(if superseded { ReportOutcome::Superseded } else { self.refuse_stranger(record) });
         };
+        if superseded {
+            return Ok(ReportOutcome::Superseded);
+        }
         if !record.held || record.task.attempt != number {
             return self.answer_late(tx, record, &attempt).await;
         }
@@ -96,14 +102,16 @@ impl Write for Report {
         }
         if record.task.state == TaskState::Submitted {
             // A plain worker's first word on its reservation, whatever it says.
-            tx.take_reserved(&record, &self.report.worker_id, self.now).await?;
+            tx.take_reserved(self.task, self.now).await?;
             record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         }
         if reconnect(tx, &record, self.now).await? {
             record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
         }
-        self.take(tx, &record, &attempt).await?;
-        let record = tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let record = match self.take(tx, &record, &attempt).await? {
+            Some(record) => record,
+            None => tx.task(self.task).await?.ok_or(sqlx::Error::RowNotFound)?,
+        };
         Ok(ReportOutcome::Taken(Box::new(record)))
     }
 }
@@ -152,37 +160,64 @@ impl Report {
         }
     }
 
-    /// Takes in the report of the current holder.
-    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {
+    /// Takes in the report of the current holder; answers the task as it is then, where that is known already.
+    async fn take(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<Option<TaskRecord>> {
         let now = self.now;
+        let unread = |()| None;
         match &self.report.status {
-            ReportedStatus::Running => self.start(tx, record, attempt).await,
-            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await,
-            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await,
-            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await,
+            ReportedStatus::Running => self.start(tx, record, attempt).await.map(unread),
+            ReportedStatus::Completed => self.finish(tx, record, attempt, TaskState::Completed).await.map(Some),
+            ReportedStatus::Failed if self.has_not_the_path(record) && self.others_were_not_asked(tx).await? => {
+                let requeue = RequeueTask { record, outcome: HANDED_BACK, lost: false, continuation: false, now };
+                requeue.apply(tx).await.map(unread)
+            }
+            ReportedStatus::Failed => self.finish(tx, record, attempt, TaskState::Failed).await.map(Some),
+            ReportedStatus::Cancelled => self.finish(tx, record, attempt, TaskState::Canceled).await.map(Some),
             ReportedStatus::Pending if record.cancel_asked_at.is_some() => {
                 let end = End::by_cancel(record, true, now);
-                FinishTask { record, end, now }.apply(tx).await
+                FinishTask { record, end, now }.apply(tx).await.map(Some)
             }
             ReportedStatus::Pending => {
                 let requeue = RequeueTask { record, outcome: HANDED_BACK, lost: false, continuation: record.continuation, now };
-                requeue.apply(tx).await
+                requeue.apply(tx).await.map(unread)
             }
-            ReportedStatus::Interrupted => lose(tx, record, Loss::Interrupted, self.report.error.as_deref(), now).await.map(drop),
-            ReportedStatus::Other(_) => Ok(()),
+            ReportedStatus::Interrupted => lose(tx, record, Loss::Interrupted, self.report.error.as_deref(), now).await.map(|_| None),
+            ReportedStatus::Other(_) => Ok(None),
         }
+    }
+
+    /// A plain worker without the directory that is looked for says `failed`. Only a worker that has it completes the task, so the next one is asked.
+    fn has_not_the_path(&self, record: &TaskRecord) -> bool {
+        self.report.attempt.is_none()
+            && record.task.mode == builtin_mode::REGISTER_CODEBASE
+            && record.target_worker.is_none()
+            && record.cancel_asked_at.is_none()
+    }
+
+    /// Whether there are workers that have not been asked; if not, the last one's word is the task's.
+    async fn others_were_not_asked(&self, tx: &mut Tx<'_>) -> sqlx::Result<bool> {
+        Ok(tx.optional(NOT_ASKED.on(tx.dialect()).bind(self.task.to_string())).await?.is_some())
     }
 
     async fn start(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt) -> sqlx::Result<()> {
         let (task, session) = (&record.task, self.report.session_id.as_ref());
         let first = !attempt.is_started();
-        let dialect = tx.dialect();
-        let start = START_ATTEMPT.on(dialect).bind(self.task.to_string()).bind(to_int(attempt.attempt)).bind(self.now.0);
-        tx.execute(start.bind(session.map(|id| id.0.clone()))).await?;
-        let start = START_TASK.on(dialect).bind(self.task.to_string()).bind(self.now.0).bind(session.map(|id| id.0.clone()));
         let new_session = session.filter(|session| task.session_id.as_ref() != Some(*session));
         let tell = first || new_session.is_some();
-        tx.execute(start.bind(i64::from(tell))).await?;
+        tx.change_attempt(self.task, attempt.attempt, |attempt| {
+            state::STARTED.clone_into(&mut attempt.state);
+            attempt.started_at.get_or_insert(self.now);
+            attempt.session_id = session.cloned().or_else(|| attempt.session_id.take());
+        })
+        .await?;
+        let started = tx.change_task(self.task, |record| {
+            let task = &mut record.task;
+            task.started_at.get_or_insert(self.now);
+            task.session_id = session.cloned().or_else(|| task.session_id.take());
+            task.updated_at = self.now;
+            task.entries += u64::from(tell);
+        });
+        let started = started.await?;
         if tell {
             let note = StatusNote {
                 state: "started".to_owned(),
@@ -190,7 +225,7 @@ impl Report {
                 session_id: session.map(ToString::to_string),
                 ..StatusNote::default()
             };
-            tx.note(self.task, task.entries + 1, attempt.attempt, self.now, EntryKind::Status, &note);
+            tx.note(self.task, started.task.entries, attempt.attempt, self.now, EntryKind::Status, &note);
         }
         if first {
             let data = json!({ "title": task.title, "worker_id": attempt.worker_id, "attempt": attempt.attempt });
@@ -210,7 +245,7 @@ impl Report {
         tx.bind_context(&record.task.context_id, &attempt.worker_id, &record.task.codebase_id, session, self.now).await
     }
 
-    async fn finish(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt, state: TaskState) -> sqlx::Result<()> {
+    async fn finish(&self, tx: &mut Tx<'_>, record: &TaskRecord, attempt: &Attempt, state: TaskState) -> sqlx::Result<TaskRecord> {
         let report = &self.report;
         let verified = self.verify(tx, attempt);
         let said = if state == TaskState::Canceled {

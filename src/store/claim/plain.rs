@@ -1,14 +1,15 @@
 //! Plain workers: they poll, ignore the answer to their claim and run what they were shown. So a poll *reserves* one task, and the claim turns
 //! the reservation into an attempt.
 
-use super::{Claimant, candidates, give, tell_assigned};
+use super::candidates::{self, LANES_OF_A_POLL, Want};
+use super::{Claimant, give, tell_assigned};
 use crate::domain::matching::writes;
 use crate::store::attempts::state;
-use crate::store::row::{Columns as _, to_int};
+use crate::store::row::Columns as _;
 use crate::store::sql::statements;
 use crate::store::tasks::TaskRecord;
 use crate::store::{Tx, Write};
-use muster_protocol::ids::WorkerId;
+use muster_protocol::ids::{TaskId, WorkerId};
 use muster_protocol::task::{Task, TaskState};
 use muster_protocol::time::Timestamp;
 
@@ -30,17 +31,23 @@ pub enum Reserved {
     NotPlain,
     /// Nothing for it now.
     Nothing,
-    /// Reserved, now or with an earlier poll that it did not answer to yet.
+    /// Reserved now.
     Task(Box<Task>),
+    /// Reserved with an earlier poll, and not claimed yet.
+    Again(Box<Task>),
 }
 
+/// How long a task that any worker may take is kept from the one that let its reservation expire, so that others get it first.
+const LEFT_ALONE_MS: i64 = 5 * 60 * 1_000;
+/// How many tasks are looked at for one that the worker has not left alone.
+const LOOKED_AT: usize = 16;
+
 statements! {
-    IS_PLAIN: "SELECT protocol_version FROM workers WHERE id = $1";
+    LEFT_ALONE: "SELECT COUNT(*) AS n FROM attempts WHERE task_id = $1 AND worker_id = $2
+        AND (outcome = 'handed_back' OR (outcome = 'expired' AND ended_at > $3))";
     BLOCKED: "SELECT COUNT(*) AS n FROM tasks e WHERE e.context_id = $1 AND e.completed_at IS NULL AND e.id <> $2 AND (e.held = 1 OR e.id < $2)";
     WRITING: "SELECT COUNT(*) AS n FROM tasks WHERE codebase_id = $1 AND held = 1 AND writing = 1";
     PARALLEL: "SELECT parallel FROM codebases WHERE id = $1";
-    TAKE_RESERVED: "UPDATE tasks SET state = 'working', entries = entries + 1, updated_at = $2 WHERE id = $1 AND state = 'submitted' AND held = 1";
-    TAKE_RESERVED_ATTEMPT: "UPDATE attempts SET state = $3 WHERE task_id = $1 AND attempt = $2";
 }
 
 impl Write for ReserveTask {
@@ -51,26 +58,54 @@ impl Write for ReserveTask {
         let Some(claimant) = Claimant::read(tx, &self.worker).await?.filter(|claimant| !claimant.gone) else {
             return Ok(Reserved::NotRegistered);
         };
-        let row = tx.optional(IS_PLAIN.on(tx.dialect()).bind(self.worker.0.clone())).await?;
-        if row.map(|row| row.maybe_int("protocol_version")).transpose()?.flatten().is_some() {
+        if !claimant.is_plain {
             return Ok(Reserved::NotPlain);
         }
-        // One at a time: it runs what it is shown one after the other.
-        if let Some(held) = tx.tasks_held_by(&self.worker).await?.into_iter().next() {
+        // One at a time: it runs what it is shown one after the other. What it was lost with it has not.
+        let held = tx.tasks_held_by(&self.worker).await?;
+        if let Some(held) = held.into_iter().find(|held| held.disconnected_at.is_none()) {
             let reserved = held.task.state == TaskState::Submitted;
-            return Ok(if reserved { Reserved::Task(Box::new(held.task)) } else { Reserved::Nothing });
+            return Ok(if reserved { Reserved::Again(shown(tx, held.task, &self.worker).await?) } else { Reserved::Nothing });
         }
         if claimant.draining {
             return Ok(Reserved::Nothing);
         }
-        for (record, codebase) in candidates::choose(tx, &claimant, 1, self.now).await? {
-            if give(tx, &record, &claimant, &codebase, None, state::RESERVED, self.now).await? {
-                let task = tx.task(record.task.id).await?.ok_or(sqlx::Error::RowNotFound)?.task;
-                return Ok(Reserved::Task(Box::new(task)));
+        let want = Want { claimant: &claimant, free: LOOKED_AT, after: None, most: LANES_OF_A_POLL };
+        let found = candidates::choose(tx, &[want], self.now).await?;
+        for (task, codebase) in found.into_iter().flat_map(|found| found.tasks) {
+            let Some(record) = tx.task(task).await? else { continue };
+            if record.target_worker.is_none() && self.has_left_alone(tx, &record).await? {
+                continue;
+            }
+            if let Some(given) = give(tx, task, &claimant, &codebase, None, state::RESERVED, self.now).await? {
+                return Ok(Reserved::Task(shown(tx, given.task, &self.worker).await?));
             }
         }
         Ok(Reserved::Nothing)
     }
+}
+
+impl ReserveTask {
+    /// Whether the worker was shown the task and did not take it, or handed it back: a plain worker passes over what is in a codebase that it does not
+    /// know, without a word.
+    async fn has_left_alone(&self, tx: &mut Tx<'_>, record: &TaskRecord) -> sqlx::Result<bool> {
+        let recently = self.now.0 - LEFT_ALONE_MS;
+        let left = LEFT_ALONE.on(tx.dialect()).bind(record.task.id.to_string()).bind(self.worker.0.clone()).bind(recently);
+        Ok(tx.number(left, "n").await? > 0)
+    }
+}
+
+/// A task as plain workers read it: the model and the session that it continues are in `metadata`, where the earlier system had them.
+async fn shown(tx: &mut Tx<'_>, mut task: Task, worker: &WorkerId) -> sqlx::Result<Box<Task>> {
+    let context = tx.context(&task.context_id).await?;
+    let context = context.filter(|context| context.worker_id.as_ref().is_none_or(|pinned| pinned == worker));
+    let session = context.and_then(|context| context.session_id).map(|session| session.0);
+    for (name, value) in [("resume_session_id", session), ("model", task.model.clone())] {
+        if let Some(value) = value {
+            task.metadata.insert(name.to_owned(), value.into());
+        }
+    }
+    Ok(Box::new(task))
 }
 
 impl Tx<'_> {
@@ -99,17 +134,22 @@ impl Tx<'_> {
                 return Ok(false);
             }
         }
-        give(self, record, &claimant, &codebase, None, state, now).await
+        Ok(give(self, record.task.id, &claimant, &codebase, None, state, now).await?.is_some())
     }
 
     /// Turns a reservation into an attempt.
-    pub(in crate::store) async fn take_reserved(&mut self, record: &TaskRecord, worker: &WorkerId, now: Timestamp) -> sqlx::Result<()> {
-        let id = record.task.id.to_string();
-        if self.execute(TAKE_RESERVED.on(self.dialect()).bind(id.clone()).bind(now.0)).await? > 0 {
-            let attempt = to_int(record.task.attempt);
-            self.execute(TAKE_RESERVED_ATTEMPT.on(self.dialect()).bind(id).bind(attempt).bind(state::ASSIGNED)).await?;
-            tell_assigned(self, record, worker, record.task.attempt, now);
+    pub(in crate::store) async fn take_reserved(&mut self, task: TaskId, now: Timestamp) -> sqlx::Result<()> {
+        if !self.known(task).await?.is_some_and(|known| known.record.held && known.record.task.state == TaskState::Submitted) {
+            return Ok(());
         }
+        let taken = self.change_task(task, |record| {
+            record.task.state = TaskState::Working;
+            record.task.entries += 1;
+            record.task.updated_at = now;
+        });
+        let taken = taken.await?;
+        self.change_attempt(task, taken.task.attempt, |attempt| state::ASSIGNED.clone_into(&mut attempt.state)).await?;
+        tell_assigned(self, &taken, now);
         Ok(())
     }
 

@@ -1,25 +1,28 @@
 //! Registering a worker: idempotent by its id; a newer instance supersedes the older.
 
-use super::{WorkerRecord, models_text};
+use super::{WorkerRecord, columns, models_text};
 use crate::events::Wake;
 use crate::store::codebases::PutCodebase;
-use crate::store::row::{Columns as _, to_int, to_json};
+use crate::store::row::{Columns as _, to_json};
 use crate::store::sql::statements;
 use crate::store::tx::NewEvent;
-use crate::store::{Tx, Write};
-use muster_protocol::codebase::{Codebase, GLOBAL_NAME, RegisterCodebase};
+use crate::store::{ReadAhead, Tx, Write};
+use muster_protocol::codebase::{Codebase, CodebaseStatus, GLOBAL_NAME, RegisterCodebase};
 use muster_protocol::event::kind;
-use muster_protocol::ids::{CodebaseId, InstanceId};
+use muster_protocol::ids::{CodebaseId, InstanceId, WorkerId};
 use muster_protocol::time::Timestamp;
-use muster_protocol::worker::RegisterWorker as Registration;
+use muster_protocol::worker::{RegisterWorker as Registration, Worker, WorkerStatus};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::collections::{BTreeSet, HashMap};
 
 /// Two instances that supersede each other so often within so long are two machines with one id.
 const ALTERNATIONS: usize = 3;
 const ALTERNATION_MS: u64 = 10 * 60 * 1_000;
 /// How many former instances are remembered, so that none of them comes back.
 const FORMER_KEPT: usize = 16;
+/// How much of a worker's problem is kept, in characters.
+const LONGEST_PROBLEM: usize = 1_000;
 
 /// Registers a worker.
 #[derive(Debug, Clone)]
@@ -52,7 +55,7 @@ pub enum RegisterOutcome {
 
 /// An instance that was superseded.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Former {
+pub(in crate::store) struct Former {
     instance: InstanceId,
     host: Option<String>,
     at: Timestamp,
@@ -61,58 +64,85 @@ struct Former {
 }
 
 statements! {
-    PUT: "INSERT INTO workers (id, name, hostname, capabilities, labels, models, default_model, slots, global_codebase_id, protocol_version,
-        version, os, arch, opencode_version, instance, former_instances, registration, draining, drain_reason, gone, alarm, registered_at,
-        updated_at, last_seen)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, 0, NULL, 0, $18, $19, $19, $19)
-        ON CONFLICT (id) DO UPDATE SET name = excluded.name, hostname = excluded.hostname, capabilities = excluded.capabilities,
-        labels = excluded.labels, models = excluded.models, default_model = excluded.default_model, slots = excluded.slots,
-        global_codebase_id = excluded.global_codebase_id, protocol_version = excluded.protocol_version, version = excluded.version,
-        os = excluded.os, arch = excluded.arch, opencode_version = excluded.opencode_version, instance = excluded.instance,
-        former_instances = excluded.former_instances, registration = excluded.registration, gone = 0, alarm = excluded.alarm,
-        draining = CASE WHEN workers.registration = excluded.registration THEN workers.draining ELSE 0 END,
-        drain_reason = CASE WHEN workers.registration = excluded.registration THEN workers.drain_reason END,
-        updated_at = excluded.updated_at, last_seen = excluded.last_seen";
-    FORMER: "SELECT former_instances FROM workers WHERE id = $1";
+    KNOWN: concat!("SELECT ", columns!(), ", former_instances FROM workers WHERE id IN (SELECT value FROM json_each($1))"),
+    postgres: concat!("SELECT ", columns!(), ", former_instances FROM workers WHERE id IN (SELECT json_array_elements_text($1::text::json))");
     FORGET_MODELS: "DELETE FROM worker_models WHERE worker_id = $1";
-    PUT_MODELS: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, value FROM json_each($2)",
-    postgres: "INSERT INTO worker_models (worker_id, model_id) SELECT DISTINCT $1, m FROM json_array_elements_text($2::text::json) m";
 }
 
 impl Write for RegisterWorker {
     const NAME: &'static str = "register_worker";
     type Output = RegisterOutcome;
 
+    fn reads(&self, ahead: &mut ReadAhead) {
+        ahead.workers.push(self.registration.worker_id.clone());
+    }
+
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<RegisterOutcome> {
-        let known = tx.worker(&self.registration.worker_id).await?;
-        let mut former = self.former(tx).await?;
+        let Registered { record: known, mut former, codebases: had } =
+            tx.registered(&self.registration.worker_id).await?.unwrap_or_default();
         if self.registration.instance.is_some_and(|instance| former.iter().any(|f| f.instance == instance)) {
             return Ok(RegisterOutcome::Superseded);
         }
-        if let Some(id) = &self.registration.global_codebase_id {
-            let global = tx.codebase(id).await?;
-            if global.is_none_or(|codebase| codebase.worker_id.as_ref() != Some(&self.registration.worker_id)) {
-                return Ok(RegisterOutcome::ForeignGlobal);
-            }
+        if self.registration.global_codebase_id.as_ref().is_some_and(|id| had.iter().all(|codebase| codebase.id != *id)) {
+            return Ok(RegisterOutcome::ForeignGlobal);
         }
         let registration = self.count_registration(known.as_ref(), &mut former);
         let alarm = self.alarm(known.as_ref(), &former);
-        let global = self.put_codebases(tx, known.as_ref()).await?;
-        self.put(tx, registration, &former, alarm.as_ref(), global).await?;
-        self.put_models(tx, known.as_ref()).await?;
-        let record = tx.worker(&self.registration.worker_id).await?.ok_or(sqlx::Error::RowNotFound)?;
+        let Put { global, changed, made } = self.put_codebases(tx, known.as_ref(), &had).await?;
+        let record = self.record(known.as_ref(), registration, alarm, global);
+        self.put(tx, known.as_ref(), &record, &former).await?;
         self.tell(tx, known.as_ref(), &record);
-        let codebases = tx.codebases_of(&self.registration.worker_id).await?;
+        let same = known.as_ref().is_some_and(|known| known.worker.name == record.worker.name && known.registration == registration);
+        if known.is_some() && (changed || !same) {
+            // What is known of its tasks and codebases says who it was.
+            tx.read_again().await?;
+        }
+        let codebases = match made {
+            Some(made) => made,
+            None if changed || !same => tx.codebases_of(&self.registration.worker_id).await?,
+            None => had,
+        };
         Ok(RegisterOutcome::Registered { record: Box::new(record), codebases })
     }
 }
 
-impl RegisterWorker {
-    async fn former(&self, tx: &mut Tx<'_>) -> sqlx::Result<Vec<Former>> {
-        let row = tx.optional(FORMER.on(tx.dialect()).bind(self.registration.worker_id.0.clone())).await?;
-        row.map_or(Ok(Vec::new()), |row| row.json("former_instances"))
-    }
+/// A worker that registers, as it is stored.
+#[derive(Debug, Default)]
+pub(in crate::store) struct Registered {
+    record: Option<WorkerRecord>,
+    former: Vec<Former>,
+    codebases: Vec<Codebase>,
+}
 
+impl Registered {
+    /// What there is of each: a codebase may be registered before its worker.
+    pub(in crate::store) async fn read_all(tx: &mut Tx<'_>, ids: &[WorkerId]) -> sqlx::Result<HashMap<WorkerId, Self>> {
+        let mut found: HashMap<WorkerId, Self> = HashMap::new();
+        for row in tx.all(KNOWN.on(tx.dialect()).bind(to_json(&ids))).await? {
+            let record = WorkerRecord::read(&row)?;
+            let id = record.worker.worker_id.clone();
+            found.insert(id, Self { record: Some(record), former: row.json("former_instances")?, codebases: Vec::new() });
+        }
+        for codebase in tx.codebases_of_all(ids).await? {
+            if let Some(worker) = codebase.worker_id.clone() {
+                found.entry(worker).or_default().codebases.push(codebase);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// What became of a registration's codebases.
+struct Put {
+    /// The worker's global one.
+    global: Option<CodebaseId>,
+    /// Whether any was changed.
+    changed: bool,
+    /// All of them, where all are new.
+    made: Option<Vec<Codebase>>,
+}
+
+impl RegisterWorker {
     /// The registration number: one more with every new instance, whose predecessor goes to the former ones.
     fn count_registration(&self, known: Option<&WorkerRecord>, former: &mut Vec<Former>) -> u64 {
         let Some(known) = known else { return 1 };
@@ -128,25 +158,27 @@ impl RegisterWorker {
         known.registration + 1
     }
 
-    /// Two machines with one id: they supersede each other while both are alive.
+    /// What people should know. First of all two machines with one id, which supersede each other while both are alive; then what the worker
+    /// itself says is wrong.
     fn alarm(&self, known: Option<&WorkerRecord>, former: &[Former]) -> Option<String> {
         let fresh = |f: &&Former| f.alive && self.now.since(f.at) < ALTERNATION_MS;
         let recent: Vec<_> = former.iter().filter(fresh).collect();
         let other_host = recent.iter().rev().find(|f| f.host != self.registration.hostname);
         if recent.len() < ALTERNATIONS && other_host.is_none() {
-            return None;
+            let problem = self.registration.problem.as_deref().filter(|problem| !problem.trim().is_empty())?;
+            return Some(problem.chars().take(LONGEST_PROBLEM).collect());
         }
         let here = self.registration.hostname.as_deref().unwrap_or("an unnamed host");
         let there = other_host.or(recent.last()).and_then(|f| f.host.as_deref()).unwrap_or("an unnamed host");
         let name = known.map_or(self.registration.name.as_str(), |known| known.worker.name.as_str());
         Some(format!(
-            "two machines run with the worker id of `{name}`: {there} and {here}; give one of them a new id by removing its copied state directory"
+            "two machines run with the worker id of `{name}`: {there} and {here}; on the one that is the copy, delete the file `worker_id` in the worker's state directory and start it again: it gets an id of its own"
         ))
     }
 
     /// Puts its codebases and answers which is the global one: the one that it names by id, else by its codebases, else the one it has had, else
-    /// a new one.
-    async fn put_codebases(&self, tx: &mut Tx<'_>, known: Option<&WorkerRecord>) -> sqlx::Result<Option<CodebaseId>> {
+    /// a new one; and whether anything was changed.
+    async fn put_codebases(&self, tx: &mut Tx<'_>, known: Option<&WorkerRecord>, had: &[Codebase]) -> sqlx::Result<Put> {
         let worker = &self.registration.worker_id;
         let mut named = self.registration.codebases.clone();
         let names_global = named.iter().any(|codebase| codebase.is_global);
@@ -157,68 +189,100 @@ impl RegisterWorker {
                 named.push(home());
             }
         }
+        if let Some(global) = says_again(&named, had, global.as_ref()) {
+            return Ok(Put { global: Some(global), changed: false, made: None });
+        }
         // A plain worker registers its codebases one by one; only one that names them all can leave one out.
-        if self.registration.protocol_version.is_some() {
+        if !had.is_empty() && self.registration.protocol_version.is_some() {
             tx.set_codebases_offline(worker, self.now).await?;
-        } else {
+        } else if !had.is_empty() {
             tx.set_codebases_online(worker, self.now).await?;
         }
-        for (codebase, id) in named.iter().zip(&self.new_ids) {
-            let put = PutCodebase::registered(worker, codebase, id, self.now).put(tx).await?;
+        let mut made = Vec::new();
+        for (place, (codebase, id)) in named.iter().zip(&self.new_ids).enumerate() {
+            let put = PutCodebase::registered(worker, codebase, id, self.now);
+            let id = if named[..place].iter().any(|earlier| earlier.path == codebase.path) {
+                put.put(tx).await?.id
+            } else {
+                made.push(put.made(&self.registration.name));
+                put.write(tx, had.iter().find(|known| known.path == codebase.path)).await?
+            };
             if codebase.is_global && self.registration.global_codebase_id.is_none() {
-                global = Some(put.id);
+                global = Some(id);
             }
         }
-        if let Some(global) = &global {
+        if let Some(global) = global.as_ref().filter(|_| !had.is_empty()) {
             tx.set_global_codebase(worker, global).await?;
         }
-        Ok(global)
+        made.sort_by(|a, b| (!a.is_global, &a.name, &a.id).cmp(&(!b.is_global, &b.name, &b.id)));
+        let made = (known.is_none() && had.is_empty() && made.len() == named.len()).then_some(made);
+        Ok(Put { global, changed: true, made })
     }
 
-    async fn put(
-        &self,
-        tx: &mut Tx<'_>,
-        registration: u64,
-        former: &[Former],
-        alarm: Option<&String>,
-        global: Option<CodebaseId>,
-    ) -> sqlx::Result<()> {
-        let r = &self.registration;
-        let statement = PUT
-            .on(tx.dialect())
-            .bind(r.worker_id.0.clone())
-            .bind(r.name.clone())
-            .bind(r.hostname.clone())
-            .bind(to_json(&r.capabilities))
-            .bind(to_json(&r.labels))
-            .bind(models_text(&r.models))
-            .bind(r.default_model.clone())
-            .bind(i64::from(r.slots.unwrap_or(1)))
-            .bind(global.map(|id| id.0))
-            .bind(r.protocol_version.map(i64::from))
-            .bind(r.version.clone())
-            .bind(r.os.clone())
-            .bind(r.arch.clone())
-            .bind(r.opencode_version.clone())
-            .bind(r.instance.map(|instance| instance.to_string()))
-            .bind(to_json(&former))
-            .bind(to_int(registration))
-            .bind(alarm.cloned())
-            .bind(self.now.0);
-        tx.execute(statement).await.map(|_| ())
+    /// The worker as it is stored from now on. A new start takes tasks again, whatever was said to the one before.
+    fn record(&self, known: Option<&WorkerRecord>, registration: u64, alarm: Option<String>, global: Option<CodebaseId>) -> WorkerRecord {
+        let r = self.registration.clone();
+        let same = known.filter(|known| known.registration == registration);
+        let worker = Worker {
+            worker_id: r.worker_id,
+            name: r.name,
+            hostname: r.hostname,
+            capabilities: r.capabilities,
+            models: r.models,
+            default_model: r.default_model,
+            global_codebase_id: global,
+            labels: r.labels,
+            slots: r.slots.unwrap_or(1),
+            running: 0,
+            status: WorkerStatus::Active,
+            drain_reason: same.and_then(|known| known.worker.drain_reason.clone()),
+            registered_at: known.map_or(self.now, |known| known.worker.registered_at),
+            last_seen: self.now,
+            protocol_version: r.protocol_version,
+            version: r.version,
+            os: r.os,
+            arch: r.arch,
+            opencode_version: r.opencode_version,
+            alarm,
+        };
+        WorkerRecord { worker, instance: r.instance, registration, gone: false, draining: same.is_some_and(|known| known.draining) }
     }
 
-    async fn put_models(&self, tx: &mut Tx<'_>, known: Option<&WorkerRecord>) -> sqlx::Result<()> {
-        if known.is_some_and(|known| known.worker.models == self.registration.models) {
-            return Ok(());
+    async fn put(&self, tx: &mut Tx<'_>, known: Option<&WorkerRecord>, record: &WorkerRecord, former: &[Former]) -> sqlx::Result<()> {
+        let w = &record.worker;
+        let columns = json!([
+            w.worker_id,
+            w.name,
+            w.hostname,
+            to_json(&w.capabilities),
+            to_json(&w.labels),
+            models_text(&w.models),
+            w.default_model,
+            w.slots,
+            w.global_codebase_id,
+            w.protocol_version,
+            w.version,
+            w.os,
+            w.arch,
+            w.opencode_version,
+            record.instance,
+            to_json(&former),
+            record.registration,
+            i64::from(record.draining),
+            w.drain_reason,
+            w.alarm,
+            w.registered_at.0,
+            self.now.0,
+            self.now.0,
+        ]);
+        let mut models = BTreeSet::new();
+        if known.is_none_or(|known| known.worker.models != w.models) {
+            if known.is_some() {
+                tx.execute_aside(FORGET_MODELS.on(tx.dialect()).bind(w.worker_id.0.clone())).await?;
+            }
+            models.extend(w.models.iter().map(|model| model.id.as_str()));
         }
-        let worker = self.registration.worker_id.0.clone();
-        let models: Vec<_> = self.registration.models.iter().map(|model| model.id.as_str()).collect();
-        tx.execute(FORGET_MODELS.on(tx.dialect()).bind(worker.clone())).await?;
-        if !models.is_empty() {
-            tx.execute(PUT_MODELS.on(tx.dialect()).bind(worker).bind(to_json(&models))).await?;
-        }
-        Ok(())
+        tx.put_worker(&columns, &models, &w.worker_id).await
     }
 
     /// One event for what is new; none for the same again.
@@ -241,6 +305,22 @@ impl RegisterWorker {
         }
         tx.wake(Wake::Worker(worker.worker_id.clone()));
     }
+}
+
+/// The global codebase of a worker whose codebases are stored already, as it names them and no others.
+fn says_again(named: &[RegisterCodebase], had: &[Codebase], global: Option<&CodebaseId>) -> Option<CodebaseId> {
+    let is_same = |codebase: &RegisterCodebase, known: &Codebase| {
+        (&codebase.name, &codebase.path, &codebase.description) == (&known.name, &known.path, &known.description)
+            && (&codebase.git, &codebase.problem) == (&known.git, &known.problem)
+            && codebase.parallel.is_none_or(|parallel| parallel == known.parallel)
+            && (known.is_global || !codebase.is_global)
+    };
+    let all_there = named.iter().all(|codebase| had.iter().any(|known| is_same(codebase, known)));
+    let no_others = had.iter().all(|known| known.is_global || named.iter().any(|codebase| codebase.path == known.path));
+    let all_online = had.iter().all(|known| known.status == CodebaseStatus::Active);
+    let mut globals = had.iter().filter(|known| known.is_global).map(|known| &known.id);
+    let only = globals.next().filter(|only| globals.next().is_none() && global.is_none_or(|global| global == *only))?;
+    (all_there && no_others && all_online).then(|| only.clone())
 }
 
 /// The global codebase of a worker that does not say where its home is.

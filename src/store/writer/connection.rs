@@ -7,7 +7,7 @@ use crate::store::identity::Identity;
 use crate::store::open::{self, OpenError};
 use crate::store::row::Columns as _;
 use crate::store::sql::{Dialect, statements};
-use crate::store::tx::Tx;
+use crate::store::tx::{Head, Known, ReadAhead, Tx};
 use muster_protocol::ids::EventId;
 use muster_protocol::time::Timestamp;
 use sqlx::AnyConnection;
@@ -15,8 +15,7 @@ use sqlx::Connection as _;
 use std::time::Duration;
 
 statements! {
-    REMEMBER_BATCH: "",
-    postgres: "WITH old AS (DELETE FROM batches WHERE committed_at < $3) INSERT INTO batches (id, committed_at) VALUES ($1, $2)";
+    HEAD: "SELECT seq, shared FROM log_head WHERE id = 1";
     FIND_BATCH: "SELECT COUNT(*) AS n FROM batches WHERE id = $1";
 }
 
@@ -35,13 +34,16 @@ pub(in crate::store) struct WriterConnection {
     url: String,
     dialect: Dialect,
     identity: Identity,
+    /// What the last transaction left; nothing after a fault.
+    known: Known,
+    head: Option<Head>,
     /// Whether a failed statement left the connection unusable.
     broken: bool,
 }
 
 impl WriterConnection {
     pub(in crate::store) fn new(conn: AnyConnection, url: String, dialect: Dialect, identity: Identity) -> Self {
-        Self { conn, url, dialect, identity, broken: false }
+        Self { conn, url, dialect, identity, known: Known::default(), head: None, broken: false }
     }
 
     /// Applies and commits a batch.
@@ -53,18 +55,33 @@ impl WriterConnection {
         new_id: &mut (dyn FnMut(Timestamp) -> EventId + Send),
     ) -> Result<(u64, Vec<Wake>), Failed> {
         let early = |error| Failed { error, at_commit: false };
+        let head = self.head().await.map_err(early)?;
+        let known = std::mem::take(&mut self.known);
         let mut transaction = self.conn.begin().await.map_err(early)?;
-        let mut tx = Tx::new(&mut transaction, self.dialect, &self.identity);
+        let mut tx = Tx::new(&mut transaction, self.dialect, &self.identity, new_id, known, head);
+        let mut ahead = ReadAhead::default();
+        for write in batch.iter() {
+            write.reads(&mut ahead);
+        }
+        tx.read_ahead(ahead).await.map_err(early)?;
         for write in batch {
             write.apply(&mut tx).await.map_err(early)?;
         }
-        if self.dialect == Dialect::Postgres {
-            let remember = REMEMBER_BATCH.on(self.dialect).bind(batch_id.to_owned()).bind(now.0).bind(now.0 - BATCH_KEPT_MS);
-            tx.execute(remember).await.map_err(early)?;
-        }
-        let done = tx.finish(new_id).await.map_err(early)?;
+        let done = tx.finish(batch_id, now, Timestamp(now.0 - BATCH_KEPT_MS)).await.map_err(early)?;
         transaction.commit().await.map_err(|error| Failed { error, at_commit: true })?;
-        Ok(done)
+        (self.known, self.head) = (done.known, Some(done.head));
+        Ok((if done.has_events { done.head.seq } else { 0 }, done.wakes))
+    }
+
+    /// The head of the log. Nobody else moves it.
+    async fn head(&mut self) -> sqlx::Result<Head> {
+        if let Some(head) = self.head {
+            return Ok(head);
+        }
+        let row = HEAD.on(self.dialect).fetch_one(&mut self.conn).await?;
+        let head = Head { seq: row.count("seq")?, shared: row.count("shared")? };
+        self.head = Some(head);
+        Ok(head)
     }
 
     /// Has the connection made anew before the next batch: after a fault it may be in the middle of a transaction.
@@ -85,6 +102,7 @@ impl WriterConnection {
             match open::connect_writer(&self.url, self.dialect, &self.identity.name).await {
                 Ok(conn) => {
                     self.conn = conn;
+                    (self.known, self.head) = (Known::default(), None);
                     self.broken = false;
                     return Ok(());
                 }

@@ -88,11 +88,13 @@ fn unfit(schema: &Value) -> Vec<Value> {
     wrong
 }
 
+/// Contents that are kept as they came, whatever they are.
+const AS_IT_CAME: [&str; 2] = ["entries[0].data", "messages[0].parts[0]"];
+
 pub(super) async fn wrong_types(victim: &Victim) -> Result<()> {
     let mut tried = 0;
     for (route, schema) in victim.with_body()? {
-        // An entry's content is kept as it came, whatever it is.
-        for field in fields(victim, &schema, &[]).into_iter().filter(|field| field.name() != "entries[0].data") {
+        for field in fields(victim, &schema, &[]).into_iter().filter(|field| !AS_IT_CAME.contains(&field.name().as_str())) {
             for value in unfit(&field.schema) {
                 let body = field.put(victim, &schema, value);
                 let answer = victim.http.raw(route.method.clone(), &victim.path(&route), body.to_string()).await?;
@@ -127,6 +129,7 @@ fn may_hold_nul(route: &Route, name: &str) -> bool {
     match route.path.rsplit('/').next() {
         Some("status") => !matches!(name, "worker_id" | "session_id"),
         Some("output") => name == "output",
+        Some("sync") => !name.starts_with("deleted") && !matches!(name.rsplit('.').next(), Some("id" | "worker_id" | "parent_id")),
         _ => false,
     }
 }

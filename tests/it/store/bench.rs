@@ -7,7 +7,7 @@ pub(crate) use worker::{entry, model, plainly_says, says, text};
 use crate::support::{Cx, Postgres};
 use anyhow::{Context, Result, bail};
 use muster::clock::{Clock, Ids, ManualClock, SystemIds};
-use muster::store::claim::{PullOutcome, PullTasks, Told};
+use muster::store::claim::{Glance, Look, PullOutcome, PullTasks, Told};
 use muster::store::sql::Dialect;
 use muster::store::submit::{NewTask, SubmitTask, Submitted};
 use muster::store::tasks::TaskRecord;
@@ -16,7 +16,7 @@ use muster_protocol::codebase::RegisterCodebase;
 use muster_protocol::ids::{CodebaseId, ContextId, PrincipalId, TaskId, WorkerId};
 use muster_protocol::task::{Assignment, OnLost, Target, Task};
 use muster_protocol::time::Timestamp;
-use muster_protocol::worker::{AttemptState, RunningAttempt};
+use muster_protocol::worker::{AttemptState, Pull, RunningAttempt};
 use serde_json::Map;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -100,6 +100,7 @@ impl Bench {
             own_only: false,
             context_id: ContextId(self.uuid().to_string()),
             session_id: None,
+            fork: false,
             parent_id: None,
             retry_of: None,
             title: prompt.to_owned(),
@@ -144,16 +145,17 @@ impl Bench {
 
     /// A worker's pull, with what it says it has.
     pub(crate) async fn pull_outcome(&self, worker: &Daemon, running: &[RunningAttempt]) -> Result<PullOutcome> {
-        let pull = PullTasks {
-            worker: worker.id.clone(),
-            instance: worker.instance,
-            registration: worker.registration,
-            running: running.to_vec(),
-            tell_drops: true,
-            stop_after_ms: 30_000,
-            now: self.now(),
-        };
+        let (instance, registration, now) = (worker.instance, worker.registration, self.now());
+        let look = Look { worker: worker.id.clone(), instance, registration, after: None, now };
+        let pull = PullTasks { look, running: running.to_vec(), tell_drops: true, stop_after_ms: 30_000 };
         Ok(self.store.write(pull).await?)
+    }
+
+    /// Whether a quick look says that a worker's pull would find anything.
+    pub(crate) async fn finds_something(&self, worker: &Daemon, running: &[RunningAttempt]) -> Result<bool> {
+        let (instance, registration, running) = (worker.instance, worker.registration, running.to_vec());
+        let pull = Pull { instance, registration, pull_seq: 1, wait_ms: None, running };
+        Ok(self.store.glance(&worker.id, &pull, self.now()).await? != Glance::Nothing)
     }
 
     pub(crate) async fn pull_with(&self, worker: &Daemon, running: &[RunningAttempt]) -> Result<Told> {
@@ -189,7 +191,7 @@ pub(crate) struct Daemon {
 
 /// An attempt as a worker names it in its pull.
 pub(crate) fn running(assignment: &Assignment) -> RunningAttempt {
-    RunningAttempt { task_id: assignment.task.id, attempt: assignment.attempt, state: AttemptState::Started, next_seq: 0 }
+    RunningAttempt { task_id: assignment.task.id, attempt: assignment.attempt, state: AttemptState::Started, next_seq: 0, stopping: false }
 }
 
 pub(crate) fn codebase(name: &str) -> RegisterCodebase {

@@ -152,11 +152,11 @@ async fn a_task_is_not_given_before_its_time(bench: &Bench) -> Result<()> {
     let at = Timestamp(bench.now().0 + 60_000);
     bench.submit(NewTask { not_before: Some(at), priority: 9, ..bench.task("later") }).await?;
     ensure!(bench.pull(&worker).await?.is_empty(), "it was given too early");
-    ensure!(!bench.store.has_something_for(&worker.id, &[], bench.now()).await?, "there is something for it too early");
+    ensure!(!bench.finds_something(&worker, &[]).await?, "there is something for it too early");
     let before = bench.now();
     bench.pass(60);
     ensure!(bench.store.due_between(before, bench.now()).await? == [None], "it did not become due");
-    ensure!(bench.store.has_something_for(&worker.id, &[], bench.now()).await?, "there is nothing for it");
+    ensure!(bench.finds_something(&worker, &[]).await?, "there is nothing for it");
     ensure!(bench.pull_one(&worker).await?.task.prompt == "later", "another was given");
     Ok(())
 }
@@ -207,7 +207,7 @@ async fn capabilities_labels_and_models_must_fit(bench: &Bench) -> Result<()> {
 async fn a_task_for_one_worker_is_given_to_no_other(bench: &Bench) -> Result<()> {
     let (worker, other) = (bench.worker("w", 9, &[]).await?, bench.worker("other", 9, &[]).await?);
     bench.submit(NewTask { worker: Some(worker.id.clone()), ..bench.task("for w") }).await?;
-    ensure!(!bench.store.has_something_for(&other.id, &[], bench.now()).await?, "another worker is told of it");
+    ensure!(!bench.finds_something(&other, &[]).await?, "another worker is told of it");
     ensure!(bench.pull(&other).await?.is_empty(), "another worker got it");
     let at = bench.pull_one(&worker).await?;
     ensure!(at.codebase.as_ref().map(|c| &c.id) == Some(&worker.global), "it is not to run at home: {:?}", at.codebase);

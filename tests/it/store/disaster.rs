@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, sqlite_url};
 use super::group_commit::log_is_whole;
-use crate::support::{Cx, cases, wait_for};
+use crate::support::{Cx, SmallDisk, cases, wait_for};
 use anyhow::{Context, Result, ensure};
 use futures_util::future::join_all;
 use muster::store::StoreError;
@@ -11,8 +11,6 @@ use muster_protocol::ids::TaskId;
 use sqlx::{Connection, PgConnection, Row};
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 cases! {
@@ -160,26 +158,9 @@ async fn a_database_that_is_away_refuses_and_takes_writes_again_when_it_is_back(
     Ok(())
 }
 
-/// A file system of two megabytes.
-struct SmallDisk<'a>(&'a Path);
-
-impl<'a> SmallDisk<'a> {
-    fn mount(at: &'a Path) -> Result<Self> {
-        let status = Command::new("mount").args(["-t", "tmpfs", "-o", "size=2m", "tmpfs"]).arg(at).status()?;
-        ensure!(status.success(), "mount: {status}");
-        Ok(Self(at))
-    }
-}
-
-impl Drop for SmallDisk<'_> {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(self.0).status();
-    }
-}
-
 async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room(cx: &Cx) -> Result<()> {
     let dir = cx.make_dir("small")?;
-    let disk = SmallDisk::mount(&dir)?;
+    let disk = SmallDisk::mount(&dir, "2m")?;
     let bench = Bench::at(sqlite_url(&dir), 64).await?;
     let filler = dir.join("filler");
     let mut acknowledged = Vec::new();

@@ -2,15 +2,20 @@
 
 use super::bench::{Bench, on_both, text};
 use anyhow::{Result, ensure};
-use muster::store::events::EventFilter;
+use muster::domain::monitor::Tally;
+use muster::store::events::{EventFilter, KeepTally};
 use muster::store::submit::NewTask;
 use muster::store::tasks::TaskFilter;
 use muster_protocol::event::kind;
 use muster_protocol::task::{ReportedStatus, TaskState};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 on_both! {
     events_are_read_with_filters_and_page_by_page,
+    the_newest_events_of_some_kinds_are_found,
+    a_tally_is_kept_beyond_the_end_of_the_server,
+    what_a_worker_has_is_found_by_worker_and_by_codebase,
     tasks_are_listed_with_filters_and_page_by_page,
     a_woken_waiter_finds_what_it_was_woken_for,
     a_refused_or_failed_write_wakes_nobody,
@@ -38,6 +43,70 @@ async fn events_are_read_with_filters_and_page_by_page(bench: &Bench) -> Result<
     ensure!(none.is_empty(), "{none:?}");
     let page = bench.store.events(&EventFilter { after: 3, limit: 4, ..EventFilter::default() }).await?;
     ensure!(page.iter().map(|e| e.sequence).collect::<Vec<_>>() == [4, 5, 6, 7], "{page:?}");
+    Ok(())
+}
+
+async fn the_newest_events_of_some_kinds_are_found(bench: &Bench) -> Result<()> {
+    let worker = bench.worker("w", 1, &[]).await?;
+    for n in 0..5 {
+        bench.submit(bench.task(&n.to_string())).await?;
+        let at = bench.pull_one(&worker).await?;
+        bench.complete(&worker, &at).await?;
+    }
+    let kinds = [kind::TASK_SUBMITTED, kind::TASK_COMPLETED, "never.happened"].map(str::to_owned);
+    let all = bench.store.events_before(u64::MAX, 0, None, 500).await?;
+    let wanted: Vec<_> = all.iter().filter(|event| kinds.contains(&event.kind)).map(|event| event.sequence).collect();
+    ensure!(wanted.len() == 10 && wanted.is_sorted_by(|one, other| one > other), "{wanted:?}");
+    // Page by page.
+    let (mut before, mut found) = (u64::MAX, Vec::new());
+    loop {
+        let page = bench.store.events_before(before, 0, Some(&kinds), 3).await?;
+        let Some(last) = page.last() else { break };
+        before = last.sequence;
+        found.extend(page.iter().map(|event| event.sequence));
+    }
+    ensure!(found == wanted, "{found:?} is not {wanted:?}");
+    let between = bench.store.events_before(wanted[2], wanted[6], Some(&kinds), 500).await?;
+    ensure!(between.iter().map(|event| event.sequence).eq(wanted[3..6].iter().copied()), "{between:?}");
+    ensure!(bench.store.events_before(u64::MAX, 0, Some(&[]), 500).await?.is_empty(), "events of no kind");
+    Ok(())
+}
+
+async fn a_tally_is_kept_beyond_the_end_of_the_server(bench: &Bench) -> Result<()> {
+    ensure!(bench.store.kept_tally().await?.is_none(), "a new database has one");
+    bench.submit(bench.task("x")).await?;
+    let mut tally = Tally::default();
+    for round in 0..2 {
+        for event in bench.store.events(&EventFilter { after: tally.seq, limit: 500, ..EventFilter::default() }).await? {
+            tally.add(&event);
+        }
+        bench.store.write(KeepTally(tally.clone())).await?;
+        let kept = bench.store.kept_tally().await?;
+        ensure!(kept.as_ref() == Some(&tally), "round {round}: {kept:?} is not {tally:?}");
+        bench.submit(bench.task("y")).await?;
+    }
+    ensure!(tally.kinds[kind::TASK_SUBMITTED] == 2, "{tally:?}");
+    Ok(())
+}
+
+async fn what_a_worker_has_is_found_by_worker_and_by_codebase(bench: &Bench) -> Result<()> {
+    let (one, other) = (bench.worker("one", 2, &["app"]).await?, bench.worker("other", 2, &["app"]).await?);
+    for worker in [&one, &other] {
+        for place in [&worker.global, &worker.codebases["app"]] {
+            bench.submit(bench.task_in("x", worker, place)).await?;
+        }
+    }
+    ensure!(bench.store.held_by(&one.id).await?.is_empty(), "it has what it was not given");
+    let given = bench.pull(&one).await?;
+    let held: BTreeSet<_> = bench.store.held_by(&one.id).await?.iter().map(|record| record.task.id).collect();
+    ensure!(held.len() == 2 && held == given.iter().map(|at| at.task.id).collect(), "{held:?}");
+    ensure!(bench.store.held_by(&other.id).await?.is_empty(), "another's");
+    let held = bench.store.held_in(&one.codebases["app"]).await?;
+    ensure!(held.len() == 1 && held[0].task.codebase_id == one.codebases["app"], "{held:?}");
+    for at in &given {
+        bench.complete(&one, at).await?;
+    }
+    ensure!(bench.store.held_in(&one.codebases["app"]).await?.is_empty(), "it has what has ended");
     Ok(())
 }
 

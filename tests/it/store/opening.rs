@@ -40,7 +40,9 @@ async fn opening_twice_migrates_once_and_keeps_the_identity(bench: &Bench) -> Re
     ensure!(first.epoch != first.server_id.to_string(), "the epoch is the server's id");
     let mut connection = AnyConnection::connect(&bench.url).await?;
     let row = sqlx::query("SELECT COUNT(*) AS n FROM _sqlx_migrations").fetch_one(&mut connection).await?;
-    ensure!(sqlx::Row::try_get::<i64, _>(&row, "n")? == 1, "the schema was migrated twice");
+    let written = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations"))?.count();
+    let applied = sqlx::Row::try_get::<i64, _>(&row, "n")?;
+    ensure!(usize::try_from(applied)? == written, "of {written} migrations {applied} were applied");
     again.close().await;
     Ok(())
 }

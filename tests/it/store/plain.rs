@@ -29,7 +29,7 @@ async fn poll(bench: &Bench, worker: &Daemon) -> Result<Reserved> {
 
 async fn shown(bench: &Bench, worker: &Daemon) -> Result<Option<Task>> {
     match poll(bench, worker).await? {
-        Reserved::Task(task) => Ok(Some(*task)),
+        Reserved::Task(task) | Reserved::Again(task) => Ok(Some(*task)),
         Reserved::Nothing => Ok(None),
         other => bail!("{other:?}"),
     }

@@ -2,18 +2,24 @@
 
 use super::bench::{Bench, Daemon};
 use crate::support::{Cx, cases};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use muster::store::sessions::SessionFilter;
 use muster::store::statements;
+use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection, Row};
 use std::time::{Duration, Instant};
 
 cases! {
     [] => no_statement_reads_all_tasks_events_or_entries_but_those_that_count_them;
+    [] => a_list_of_sessions_is_read_in_the_order_of_an_index;
     [] => a_pull_finds_its_task_among_ten_thousand_queued_and_a_hundred_thousand_finished within 300;
 }
 
 /// They answer for everything there is, or page over it in the order of an index.
-const READ_ALL: [&str; 5] = ["LIST", "BY_PRIORITY", "NEWEST", "COUNT_BY_STATE", "COUNT_BY_KIND"];
+const READ_ALL: [&str; 6] = ["LIST", "BY_PRIORITY", "NEWEST", "COUNT_BY_STATE", "COUNT_BY_KIND", "ALL_SESSIONS"];
+/// Tables that grow, and what statements call them.
+const LARGE: [&str; 12] =
+    ["tasks", "events", "stream_entries", "attempts", "contexts", "sessions", "session_messages", "t", "e", "w", "s", "c"];
 /// Small by their nature: what runs, what a worker has, what waits for its time.
 const SMALL: [&str; 4] = ["tasks_held", "tasks_writing", "tasks_due", "interactions_open"];
 
@@ -25,13 +31,46 @@ async fn no_statement_reads_all_tasks_events_or_entries_but_those_that_count_the
         for row in sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.sqlite))).fetch_all(&mut connection).await? {
             let step: String = row.try_get("detail")?;
             let table = step.strip_prefix("SCAN ").and_then(|rest| rest.split(' ').next()).unwrap_or_default();
-            let is_large = ["tasks", "events", "stream_entries", "attempts", "t", "e", "w"].contains(&table);
+            let is_large = LARGE.contains(&table);
             if is_large && !SMALL.iter().any(|index| step.ends_with(&format!("INDEX {index}"))) {
                 broken.push(format!("{name}: {step}\n{}", sql.sqlite));
             }
         }
     }
     ensure!(broken.is_empty(), "{}", broken.join("\n"));
+    Ok(())
+}
+
+/// Among ten thousand sessions on each of two workers.
+async fn a_list_of_sessions_is_read_in_the_order_of_an_index(cx: &Cx) -> Result<()> {
+    let bench = Bench::sqlite(cx).await?;
+    let (one, other) = (bench.worker("one", 1, &["app"]).await?, bench.worker("other", 1, &[]).await?);
+    for (worker, codebase) in [(&one, &one.codebases["app"]), (&other, &other.global)] {
+        let told: Vec<_> =
+            (0..10_000).map(|n| json!({ "id": format!("ses_{n:05}"), "title": "T", "updated": 1_700_000_000_000_i64 + n })).collect();
+        for piece in told.chunks(100) {
+            super::sessions::put(&bench, &worker.id, codebase, json!(piece)).await?;
+        }
+    }
+    let mut connection = AnyConnection::connect(&bench.url).await?;
+    for name in ["ALL_SESSIONS", "SESSIONS_OF_WORKER", "SESSIONS_OF_CODEBASE", "SESSIONS_OF_WORKERS", "SESSIONS_OF_CODEBASES"] {
+        let (_, sql) = statements().find(|(found, _)| *found == name).context(name)?;
+        let plan = sqlx::query(AssertSqlSafe(format!("EXPLAIN QUERY PLAN {}", sql.sqlite))).fetch_all(&mut connection).await?;
+        let steps: Vec<String> = plan.iter().map(|row| row.try_get("detail")).collect::<Result<_, _>>()?;
+        ensure!(steps.iter().any(|step| step.contains(" s USING INDEX sessions_")), "{name} is carried out as {steps:?}");
+        let is_sorted = steps.iter().any(|step| step.contains("TEMP B-TREE FOR ORDER BY"));
+        ensure!(name.ends_with("KERS") || name.ends_with("BASES") || !is_sorted, "{name} is carried out as {steps:?}");
+    }
+    let list = async |filter: SessionFilter| -> Result<Duration> {
+        let begin = Instant::now();
+        let found = bench.store.sessions(&SessionFilter { limit: 501, ..filter }).await?;
+        ensure!(found.len() == 501, "{} sessions", found.len());
+        Ok(begin.elapsed())
+    };
+    let everything = list(SessionFilter::default()).await?;
+    let worker = list(SessionFilter { workers: Some(vec![one.id.clone()]), ..SessionFilter::default() }).await?;
+    let codebase = list(SessionFilter { codebases: Some(vec![other.global.clone()]), ..SessionFilter::default() }).await?;
+    println!("a page of 500 sessions takes {everything:?} of all, {worker:?} of a worker, {codebase:?} of a codebase");
     Ok(())
 }
 

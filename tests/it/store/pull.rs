@@ -11,7 +11,7 @@ use muster::store::submit::{NewTask, Submitted};
 use muster::store::workers::UnregisterWorker;
 use muster_protocol::ids::{InstanceId, SessionId, TaskId};
 use muster_protocol::task::{Assignment, OnLost, ReportStatus, ReportedStatus, TaskState};
-use muster_protocol::worker::{AttemptRef, RegisterWorker as Registration};
+use muster_protocol::worker::{AttemptRef, RegisterWorker as Registration, RunningAttempt};
 
 on_both! {
     an_assignment_whose_answer_was_lost_is_sent_again_with_the_same_number,
@@ -23,6 +23,8 @@ on_both! {
     a_session_is_not_given_to_a_worker_that_has_not_got_it,
     a_run_that_is_not_the_workers_is_to_be_dropped,
     a_cancel_is_told_until_it_is_confirmed,
+    a_cancel_that_the_worker_is_at_is_not_told_again,
+    what_another_start_may_still_run_is_not_begun_by_the_newer_one_before_its_lease,
     an_absent_attempt_with_a_cancel_is_canceled_and_confirmed,
     an_older_instance_is_superseded,
     a_superseded_instance_is_not_believed_any_more,
@@ -145,6 +147,31 @@ async fn a_run_that_is_not_the_workers_is_to_be_dropped(bench: &Bench) -> Result
     Ok(())
 }
 
+async fn a_cancel_that_the_worker_is_at_is_not_told_again(bench: &Bench) -> Result<()> {
+    let (worker, at) = given(bench, OnLost::Wait).await?;
+    cancel(bench, at.task.id).await?;
+    let stopping = [RunningAttempt { stopping: true, ..running(&at) }];
+    ensure!(bench.pull_with(&worker, &[running(&at)]).await?.cancel.len() == 1, "it is not told");
+    ensure!(bench.pull_with(&worker, &stopping).await?.cancel.is_empty(), "it is told again");
+    ensure!(!bench.finds_something(&worker, &stopping).await?, "it costs a write");
+    // A new start of the daemon may not know of it.
+    ensure!(bench.pull_with(&worker, &[running(&at)]).await?.cancel.len() == 1, "it is not told to one that does not know");
+    Ok(())
+}
+
+async fn what_another_start_may_still_run_is_not_begun_by_the_newer_one_before_its_lease(bench: &Bench) -> Result<()> {
+    let (worker, at) = given(bench, OnLost::Restart).await?;
+    bench.start(&worker, &at, "ses_1").await?;
+    let newer = bench.worker("w", 1, &[]).await?;
+    for _ in 0..2 {
+        ensure!(bench.pull(&newer).await?.is_empty(), "it runs twice");
+        ensure!(bench.record(at.task.id).await?.task.disconnected, "it is not shown");
+    }
+    bench.store.write(LoseAttempt { task: at.task.id, attempt: 1, loss: Loss::Expired, now: bench.now() }).await?;
+    ensure!(bench.pull_one(&newer).await?.attempt == 2, "it is not begun after its lease");
+    Ok(())
+}
+
 async fn cancel(bench: &Bench, task: TaskId) -> Result<()> {
     bench.store.write(CancelTask { task, lease_ms: 45_000, now: bench.now() }).await?;
     Ok(())
@@ -214,14 +241,14 @@ async fn only_a_restart_attempt_carries_a_time_to_stop(bench: &Bench) -> Result<
 async fn a_pull_that_would_find_nothing_is_seen_without_a_write(bench: &Bench) -> Result<()> {
     let (worker, at) = given(bench, OnLost::Wait).await?;
     let has = [running(&at)];
-    ensure!(!bench.store.has_something_for(&worker.id, &has, bench.now()).await?, "there is something");
-    ensure!(bench.store.has_something_for(&worker.id, &[], bench.now()).await?, "an attempt that it does not name is nothing");
+    ensure!(!bench.finds_something(&worker, &has).await?, "there is something");
+    ensure!(bench.finds_something(&worker, &[]).await?, "an attempt that it does not name is nothing");
     bench.start(&worker, &at, "ses_1").await?;
     cancel(bench, at.task.id).await?;
-    ensure!(bench.store.has_something_for(&worker.id, &has, bench.now()).await?, "a cancel is nothing");
+    ensure!(bench.finds_something(&worker, &has).await?, "a cancel is nothing");
     bench.report(&at, says(&worker, &at, ReportedStatus::Cancelled)).await?;
-    ensure!(bench.store.has_something_for(&worker.id, &has, bench.now()).await?, "an attempt that is over is nothing");
-    ensure!(!bench.store.has_something_for(&worker.id, &[], bench.now()).await?, "there is something");
+    ensure!(bench.finds_something(&worker, &has).await?, "an attempt that is over is nothing");
+    ensure!(!bench.finds_something(&worker, &[]).await?, "there is something");
     Ok(())
 }
 
@@ -251,7 +278,7 @@ async fn a_worker_that_is_back_is_shown_so_by_its_next_pull(bench: &Bench) -> Re
     let (task, attempt) = (at.task.id, at.attempt);
     bench.store.write(LoseAttempt { task, attempt, loss: Loss::Expired, now: bench.now() }).await?;
     ensure!(bench.record(task).await?.task.disconnected, "it is not shown as disconnected");
-    ensure!(bench.store.has_something_for(&worker.id, &[running(&at)], bench.now()).await?, "the pull would not look");
+    ensure!(bench.finds_something(&worker, &[running(&at)]).await?, "the pull would not look");
     bench.pull_with(&worker, &[running(&at)]).await?;
     ensure!(!bench.record(task).await?.task.disconnected, "it is still shown as disconnected");
     let given_up = bench.store.write(LoseAttempt { task, attempt, loss: Loss::GaveUp, now: bench.now() }).await?;

@@ -3,11 +3,12 @@
 use super::bench::{Bench, codebase, home, model, on_both, running, says};
 use anyhow::{Result, bail, ensure};
 use muster::store::codebases::{CodebaseFilter, PutCodebase, RemoveCodebase, RemoveOutcome};
+use muster::store::submit::NewTask;
 use muster::store::workers::{DrainWorker, RegisterOutcome, UnregisterWorker};
 use muster_protocol::codebase::{Codebase, CodebaseStatus, RegisterCodebase};
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, InstanceId, WorkerId};
-use muster_protocol::task::{ReportedStatus, TaskState};
+use muster_protocol::task::{OnLost, ReportedStatus, TaskState};
 use muster_protocol::worker::RegisterWorker as Registration;
 
 on_both! {
@@ -21,6 +22,8 @@ on_both! {
     a_superseded_instance_may_not_come_back,
     two_machines_with_one_id_raise_an_alarm_that_names_both,
     a_restart_raises_no_alarm,
+    what_is_wrong_with_a_worker_is_shown_as_its_alarm,
+    what_a_worker_that_was_taken_off_may_still_run_is_waited_for,
     a_worker_that_leaves_ends_its_attempts_and_takes_its_codebases_offline,
     a_new_instance_takes_tasks_again,
     a_codebase_is_removed_but_not_a_home,
@@ -196,6 +199,35 @@ async fn a_worker_that_leaves_ends_its_attempts_and_takes_its_codebases_offline(
     ensure!(bench.store.write(leave).await? && bench.store.log_head().await? == head, "leaving twice is told twice");
     let unknown = UnregisterWorker { worker: "nobody".into(), now: bench.now() };
     ensure!(!bench.store.write(unknown).await?, "nobody left");
+    Ok(())
+}
+
+async fn what_a_worker_that_was_taken_off_may_still_run_is_waited_for(bench: &Bench) -> Result<()> {
+    let worker = bench.worker("w", 1, &[]).await?;
+    let task = bench.submit(NewTask { on_lost: OnLost::Restart, ..bench.task("work") }).await?;
+    let at = bench.pull_one(&worker).await?;
+    bench.start(&worker, &at, "ses_1").await?;
+    bench.store.write(UnregisterWorker { worker: worker.id.clone(), now: bench.now() }).await?;
+    let record = bench.record(task.id).await?;
+    ensure!(record.task.state == TaskState::Working && record.held && record.task.disconnected, "{record:?}");
+    let other = bench.worker("other", 1, &[]).await?;
+    ensure!(bench.pull(&other).await?.is_empty(), "another worker runs it at the same time");
+    // Its worker says that it has stopped: there is nothing to wait for.
+    bench.report(&at, says(&worker, &at, ReportedStatus::Interrupted)).await?;
+    ensure!(bench.pull_one(&other).await?.attempt == 2, "it is not begun again");
+    Ok(())
+}
+
+async fn what_is_wrong_with_a_worker_is_shown_as_its_alarm(bench: &Bench) -> Result<()> {
+    let says = |problem: Option<&str>| {
+        let instance = Some(InstanceId(uuid::Uuid::from_u128(7)));
+        Registration { problem: problem.map(str::to_owned), instance, ..bench.registration("w") }
+    };
+    let (record, _) = outcome_of(bench.registered(says(Some("its OpenCode does not start")), true).await?)?;
+    ensure!(record.worker.alarm.as_deref() == Some("its OpenCode does not start"), "{:?}", record.worker.alarm);
+    let (record, _) = outcome_of(bench.registered(says(None), true).await?)?;
+    ensure!(record.worker.alarm.is_none(), "{:?}", record.worker.alarm);
+    ensure!(bench.store.count_events().await?[kind::WORKER_ALARM] == 1, "it is not told once");
     Ok(())
 }
 

@@ -95,6 +95,7 @@ async fn step(bench: &Bench, world: &World, step: &Step) -> Result<Option<(usize
                 attempt: at.attempt,
                 state: AttemptState::Started,
                 next_seq: 0,
+                stopping: false,
             };
             let running: Vec<_> = if *forget { Vec::new() } else { world.attempts.iter().filter(has).map(running).collect() };
             return Ok(Some((*worker, bench.pull_with(daemon, &running).await?.assign)));

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::{Mutex as AsyncMutex, OnceCell};
 
 /// How many cases can have a codebase of their own.
-const CODEBASES: usize = 12;
+const CODEBASES: usize = 24;
 const SLOTS: u32 = 8;
 
 /// What is shared. Nothing in it is ever killed or restarted.

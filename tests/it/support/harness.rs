@@ -29,12 +29,14 @@ pub(crate) enum Need {
     Python,
     /// Node.js.
     Node,
+    /// The official Python SDKs of A2A in build/a2a.
+    A2aSdk,
     /// The right to mount a small file system.
     Mount,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 4] = [Self::Postgres, Self::Opencode, Self::Python, Self::Node];
+    pub(crate) const ALL: [Self; 5] = [Self::Postgres, Self::Opencode, Self::Python, Self::Node, Self::A2aSdk];
 
     /// What `MUSTER_REQUIRE` names.
     pub(crate) fn required() -> Vec<String> {
@@ -49,6 +51,7 @@ impl Need {
             Self::Opencode => "opencode",
             Self::Python => "python",
             Self::Node => "node",
+            Self::A2aSdk => "a2a-sdk",
             Self::Mount => "mount",
         }
     }
@@ -60,10 +63,16 @@ impl Need {
             Self::Opencode => worker::opencode().is_some(),
             Self::Python => answers(llm::PYTHON),
             Self::Node => answers("node"),
+            Self::A2aSdk => ["v1", "v03"].iter().all(|version| a2a_sdk(version).is_file()),
             Self::Mount => may_mount(),
         };
         (!here).then(|| format!("there is no {} here", self.word()))
     }
+}
+
+/// What `scripts/a2a-sdk.sh` leaves when an SDK is installed.
+fn a2a_sdk(version: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("build/a2a/{version}/installed"))
 }
 
 /// Whether `mount` works here: its owner is root, and it is not forbidden.

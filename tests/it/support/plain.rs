@@ -62,6 +62,14 @@ impl PlainWorker {
         self.http.post(&format!("/v1/opencode/tasks/{}/output", text(task, "id")?), &body).await
     }
 
+    /// `POST .../sync` of one of its codebases.
+    pub(crate) async fn sync(&self, path: &str, what: &str, items: &[Value], count: &str) -> Result<()> {
+        let body = json!({ "worker_id": self.id, what: items });
+        let answer = self.http.post(&format!("/v1/opencode/codebases/{path}"), &body).await?.ok()?;
+        ensure!(answer["success"] == true && answer[count] == items.len(), "{path}: {answer}");
+        Ok(())
+    }
+
     /// Runs a task that it was shown to its end.
     pub(crate) async fn run(&self, task: &Value, lines: &[&str]) -> Result<()> {
         self.report(task, "running", json!({})).await?.ok()?;

@@ -101,6 +101,18 @@ impl Puller {
         self.client.append_entries(of.task.id, &body).await
     }
 
+    /// Sends one entry.
+    pub(crate) async fn tell(&self, of: &Assignment, seq: u64, kind: EntryKind, data: &Value) -> Result<Appended, ClientError> {
+        let body = AppendEntries {
+            worker_id: self.id().clone(),
+            instance: Some(self.instance),
+            attempt: of.attempt,
+            first_seq: seq,
+            entries: vec![Entry::new(seq, Timestamp(1_700_000_000_000), kind, data)],
+        };
+        self.client.append_entries(of.task.id, &body).await
+    }
+
     /// Runs a task that it was given to its end: says `texts`, and all of them as its result.
     pub(crate) async fn run(&self, of: &Assignment, texts: &[&str]) -> Result<Task> {
         self.start(of, &format!("ses_{}", of.task.context_id)).await?;
@@ -123,5 +135,5 @@ fn entries(first_seq: u64, texts: &[&str]) -> Vec<Entry> {
 
 /// An attempt as a pull names it.
 pub(crate) fn running(task: TaskId, attempt: u64) -> RunningAttempt {
-    RunningAttempt { task_id: task, attempt, state: AttemptState::Started, next_seq: 0 }
+    RunningAttempt { task_id: task, attempt, state: AttemptState::Started, next_seq: 0, stopping: false }
 }

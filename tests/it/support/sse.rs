@@ -1,20 +1,23 @@
 //! Server-sent events as they come over one connection, without the reconnecting of the typed client.
 
 use super::Http;
-use anyhow::{Context, Result, bail, ensure};
-use reqwest::{Method, Response};
+use anyhow::{Context, Result, bail};
+use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::time::Duration;
 
 /// How long the next event is waited for.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// One event.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Sent {
     pub(crate) event: String,
+    /// The number that its id begins with.
     pub(crate) id: Option<u64>,
+    /// Its id as it came.
+    pub(crate) place: Option<String>,
     pub(crate) data: Value,
 }
 
@@ -28,13 +31,25 @@ pub(crate) struct Sse {
 impl Sse {
     /// Opens a stream, after the event `last_id` if given.
     pub(crate) async fn open(http: &Http, path: &str, last_id: Option<u64>) -> Result<Self> {
+        Self::open_at(http, path, &last_id.map(|id| id.to_string()).unwrap_or_default()).await
+    }
+
+    /// The same, after the event with the id `place`; from now on if it is empty.
+    pub(crate) async fn open_at(http: &Http, path: &str, place: &str) -> Result<Self> {
         let mut request = http.request(Method::GET, path).header("accept", "text/event-stream");
-        if let Some(id) = last_id {
-            request = request.header("last-event-id", id.to_string());
+        if !place.is_empty() {
+            request = request.header("last-event-id", place);
         }
+        Self::of(request).await.with_context(|| path.to_owned())
+    }
+
+    /// The stream that answers a request.
+    pub(crate) async fn of(request: RequestBuilder) -> Result<Self> {
         let answer = request.send().await?;
         let kind = answer.headers().get("content-type").and_then(|kind| kind.to_str().ok()).unwrap_or_default().to_owned();
-        ensure!(answer.status() == 200 && kind.starts_with("text/event-stream"), "{path}: {} {kind}", answer.status());
+        if answer.status() != 200 || !kind.starts_with("text/event-stream") {
+            bail!("it was answered with {} {kind}: {}", answer.status(), answer.text().await?);
+        }
         Ok(Self { answer, rest: String::new(), ready: VecDeque::new() })
     }
 
@@ -75,6 +90,8 @@ impl Sse {
 fn read(block: &str) -> Result<Option<Sent>> {
     let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     let Some(data) = field("data") else { return Ok(None) };
-    let id = field("id").map(str::parse).transpose()?;
-    Ok(Some(Sent { event: field("event").unwrap_or_default().to_owned(), id, data: serde_json::from_str(data)? }))
+    let place = field("id").map(str::to_owned);
+    let number = |place: &String| place.split(';').next().unwrap_or_default().parse();
+    let id = place.as_ref().map(number).transpose()?;
+    Ok(Some(Sent { event: field("event").unwrap_or_default().to_owned(), id, place, data: serde_json::from_str(data)? }))
 }

@@ -27,6 +27,7 @@ pub(crate) struct Worker {
     opencode: Option<PathBuf>,
     llm: Option<String>,
     settings: String,
+    hostname: Option<String>,
     process: Option<Process>,
 }
 
@@ -44,6 +45,7 @@ impl Worker {
             opencode: opencode(),
             llm: None,
             settings: String::new(),
+            hostname: None,
             process: None,
         })
     }
@@ -73,6 +75,16 @@ impl Worker {
     /// Where it looks for OpenCode.
     pub(crate) fn with_opencode(self, path: &Path) -> Self {
         Self { opencode: Some(path.to_owned()), ..self }
+    }
+
+    /// Runs it as on a machine of this name; needs the right to make one (as to mount).
+    pub(crate) fn on_host(self, hostname: &str) -> Self {
+        Self { hostname: Some(hostname.to_owned()), ..self }
+    }
+
+    /// Where its identity and its spool are.
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        self.dir.join(format!("{}-state", self.name))
     }
 
     /// Lets it reach the server by another address, for example a proxy's.
@@ -111,10 +123,17 @@ impl Worker {
     /// Starts it without waiting.
     pub(crate) fn spawn(&self) -> Result<Process> {
         let config = self.write_config()?;
-        let mut command = Command::new(binary()?);
+        let mut command = match &self.hostname {
+            None => Command::new(binary()?),
+            Some(name) => {
+                let mut command = Command::new("unshare");
+                command.args(["--uts", "sh", "-c", &format!("hostname {name} && exec \"$0\" \"$@\"")]).arg(binary()?);
+                command
+            }
+        };
         without_settings(&mut command);
         command.args(["--server", &self.server, "--name", &self.name, "--slots", &self.slots.to_string(), "--isolated"]);
-        command.arg("--state-dir").arg(self.dir.join(format!("{}-state", self.name))).arg("--config").arg(config);
+        command.arg("--state-dir").arg(self.state_dir()).arg("--config").arg(config);
         if let Some(opencode) = &self.opencode {
             command.arg("--opencode").arg(opencode);
         }
@@ -165,6 +184,11 @@ impl Worker {
     /// Ends it as a crash would.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.process.take().context("the worker does not run")?.kill().await
+    }
+
+    /// Waits until it ends by itself.
+    pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
+        self.process.take().context("the worker does not run")?.wait(STOP_LIMIT).await
     }
 
     /// Asks it to end and waits for that.

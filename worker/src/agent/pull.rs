@@ -1,6 +1,6 @@
 //! The pull: heartbeat, lease renewal, claim and control channel in one long poll.
 
-use super::{Fatal, Shared};
+use super::{Fatal, Shared, room};
 use crate::backoff::Backoff;
 use crate::clock::BootTime;
 use crate::report;
@@ -106,7 +106,9 @@ async fn take(shared: &Arc<Shared>, pulled: Pulled, sent: BootTime) -> bool {
         }
     }
     for answer in pulled.answers {
-        tracing::debug!("an answer to interaction {} comes too late: it was refused when it was asked", answer.interaction_id);
+        if let Some(attempt) = shared.table.get(AttemptRef { task_id: answer.task_id, attempt: answer.attempt }) {
+            news |= attempt.answer(answer);
+        }
     }
     news
 }
@@ -114,17 +116,17 @@ async fn take(shared: &Arc<Shared>, pulled: Pulled, sent: BootTime) -> bool {
 /// Writes an assignment down, then starts it; at most once. Gives whether it was started.
 async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) -> bool {
     let id = attempt_ref(&assignment);
-    if shared.table.knows(id) {
+    if shared.table.knows(id) || shared.room.hands_back(id) {
         return false;
     }
-    if shared.draining.load(Ordering::Relaxed) || shared.spool.is_full() {
-        tracing::info!(
-            "task {} (attempt {}): handed back, {}",
-            id.task_id,
-            id.attempt,
-            if shared.spool.is_full() { "the spool is full" } else { "the worker stops" }
-        );
+    if shared.draining.load(Ordering::Relaxed) {
+        tracing::info!("task {} (attempt {}): handed back, the worker stops", id.task_id, id.attempt);
         say_once(shared, id, ReportedStatus::Pending);
+        return false;
+    }
+    if let Some(problem) = room::problem(shared) {
+        tracing::warn!("task {} (attempt {}): handed back, {problem}", id.task_id, id.attempt);
+        room::hand_back(shared, id, None);
         return false;
     }
     let writer = Arc::clone(shared);
@@ -133,7 +135,7 @@ async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) 
         Ok(Ok(journal)) => journal,
         Ok(Err(error)) => {
             tracing::error!("task {} (attempt {}): handed back, it cannot be written to the spool: {error}", id.task_id, id.attempt);
-            say_once(shared, id, ReportedStatus::Pending);
+            room::hand_back(shared, id, Some(error));
             return false;
         }
         Err(error) => {
@@ -148,14 +150,17 @@ async fn assigned(shared: &Arc<Shared>, assignment: Assignment, sent: BootTime) 
     true
 }
 
-/// Says something of an attempt that is not here. Said again if the server asks again.
+/// Says something of an attempt that is not here, while the pulls go on.
 fn say_once(shared: &Arc<Shared>, id: AttemptRef, status: ReportedStatus) {
     let speaker = Arc::clone(shared);
-    shared.tracker.spawn(async move {
-        let report = ReportStatus::new(status, speaker.worker_id.clone(), id.attempt);
-        let body = ReportStatus { instance: Some(speaker.instance), ..report };
-        if let Err(error) = speaker.server.report_status(id.task_id, &body).await {
-            tracing::debug!("task {} (attempt {}): {error}", id.task_id, id.attempt);
-        }
-    });
+    shared.tracker.spawn(async move { say(&speaker, id, status).await });
+}
+
+/// Says something of an attempt that is not here. Said again if the server asks again.
+pub(super) async fn say(shared: &Shared, id: AttemptRef, status: ReportedStatus) {
+    let report = ReportStatus::new(status, shared.worker_id.clone(), id.attempt);
+    let body = ReportStatus { instance: Some(shared.instance), ..report };
+    if let Err(error) = shared.server.report_status(id.task_id, &body).await {
+        tracing::debug!("task {} (attempt {}): {error}", id.task_id, id.attempt);
+    }
 }

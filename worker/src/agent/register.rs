@@ -24,13 +24,20 @@ async fn look_and_register(shared: &Shared) {
     let mut known: Option<Inventory> = None;
     let mut zombies = HashSet::new();
     loop {
-        let inventory = inspector.inspect(&shared.config, &shared.added, &shared.opencode).await;
+        let inventory = inspector.inspect(shared).await;
         if known.as_ref() != Some(&inventory) {
             tell_changes(known.as_ref(), &inventory);
             register(shared, &inventory).await;
             known = Some(inventory);
         }
         table::reap_orphans(&mut zombies);
+        if shared.room.look(shared).await
+            && let Some(known) = &known
+        {
+            // The answer says whether it was somebody else who drained this worker.
+            register(shared, known).await;
+            shared.room.open(shared).await;
+        }
         tokio::select! {
             () = tokio::time::sleep(shared.config.refresh) => {}
             () = opencode.changed() => {}

@@ -1,6 +1,7 @@
 //! What the parts of the daemon share.
 
-use crate::config::Config;
+use super::room::Room;
+use crate::config::{CodebaseSetting, Config};
 use crate::contact::Contact;
 use crate::inventory::added::Added;
 use crate::opencode::server::OpenCode;
@@ -12,7 +13,7 @@ use muster_protocol::worker::Registered;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -42,6 +43,8 @@ pub struct Shared {
     pub opencode: OpenCode,
     /// What is written down.
     pub spool: Spool,
+    /// Whether there is room for more.
+    pub room: Room,
     /// Codebases that were added at the server's request.
     pub added: Added,
     /// All attempts.
@@ -58,6 +61,9 @@ pub struct Shared {
     pub look_again: Notify,
     /// Whether nothing new is taken.
     pub draining: AtomicBool,
+    /// Held by every run, so that OpenCode is made to read its configuration again only between them.
+    pub working: RwLock<()>,
+    codebases: watch::Sender<Vec<CodebaseSetting>>,
     lease_ms: watch::Sender<u64>,
     fatal: watch::Sender<Option<Fatal>>,
 }
@@ -74,14 +80,18 @@ impl Shared {
         spool: Spool,
         added: Added,
     ) -> Arc<Self> {
+        let codebases = watch::Sender::new(config.codebases.clone());
         Arc::new(Self {
             config,
+            working: RwLock::new(()),
+            codebases,
             worker_id,
             instance,
             server,
             contact: Contact::default(),
             opencode,
             spool,
+            room: Room::default(),
             added,
             table: Table::default(),
             tracker: TaskTracker::new(),
@@ -92,6 +102,21 @@ impl Shared {
             draining: AtomicBool::new(false),
             lease_ms: watch::Sender::new(u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX)),
             fatal: watch::Sender::new(None),
+        })
+    }
+
+    /// The configured codebases as they are now: the configuration file may have changed since the start.
+    #[must_use]
+    pub fn codebases(&self) -> Vec<CodebaseSetting> {
+        self.codebases.borrow().clone()
+    }
+
+    /// Replaces the configured codebases; gives whether they are others than before.
+    pub fn set_codebases(&self, codebases: Vec<CodebaseSetting>) -> bool {
+        self.codebases.send_if_modified(|known| {
+            let other = *known != codebases;
+            *known = codebases;
+            other
         })
     }
 

@@ -54,8 +54,16 @@ pub(super) fn read(flags: &Flags, env: &BTreeMap<String, String>) -> Result<Read
 }
 
 fn file(flags: &Flags, env: &BTreeMap<String, String>) -> Option<PathBuf> {
-    let given = flags.config.clone().or_else(|| env.get("MUSTER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from));
-    given.or_else(|| Some(dirs::config_dir()?.join("muster").join("worker.toml")).filter(|path| path.is_file()))
+    given(flags, env).or_else(|| place(flags, env).filter(|path| path.is_file()))
+}
+
+fn given(flags: &Flags, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    flags.config.clone().or_else(|| env.get("MUSTER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from))
+}
+
+/// Where the configuration file is, or would be.
+pub(super) fn place(flags: &Flags, env: &BTreeMap<String, String>) -> Option<PathBuf> {
+    given(flags, env).or_else(|| Some(dirs::config_dir()?.join("muster").join("worker.toml")))
 }
 
 fn with_file(figment: Figment, defaults: &Dict, path: &std::path::Path, text: &str, problems: &mut Vec<String>) -> Figment {
@@ -162,6 +170,9 @@ fn flag_values(flags: &Flags, problems: &mut Vec<String>) -> Dict {
             Ok(number) => drop(values.insert("slots".to_owned(), number.into())),
             Err(_) => problems.push(format!("slots: `{slots}` is no number (in the command line)")),
         }
+    }
+    if let Some(share) = &flags.share_sessions {
+        values.insert("sessions".to_owned(), Dict::from([("share".to_owned(), Value::from(share.clone()))]).into());
     }
     if flags.isolated {
         values.insert("isolated".to_owned(), true.into());

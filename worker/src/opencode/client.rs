@@ -1,5 +1,9 @@
 //! The calls of OpenCode's HTTP API (v1) that a worker needs. Only the fields used are read, the rest is ignored.
 
+mod sessions;
+
+pub use sessions::{Listed, ListedTime, MessagePage};
+
 use super::events::{MessageInfo, Part, PermissionRequest, QuestionRequest};
 use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -300,19 +304,27 @@ impl OpenCodeClient {
         self.get("/question", &[("directory", directory)]).await
     }
 
-    /// Refuses a permission. With a message the model is told and goes on, without one the run ends.
+    /// `POST /permission/{id}/reply`. A refusal with a message is told to the model, which goes on; without one the run ends.
     ///
     /// # Errors
-    /// [`OpenCodeError`].
-    pub async fn reject_permission(&self, directory: &str, request: &str, message: Option<&str>) -> Result<(), OpenCodeError> {
-        let mut body = json!({"reply": "reject"});
+    /// [`OpenCodeError`]; 404 if it does not wait for an answer any more.
+    pub async fn reply_permission(&self, directory: &str, request: &str, reply: &str, message: Option<&str>) -> Result<(), OpenCodeError> {
+        let mut body = json!({"reply": reply});
         if let Some(message) = message {
             body["message"] = message.into();
         }
         self.call(Method::POST, &format!("/permission/{request}/reply"), &[("directory", directory)], &body).await
     }
 
-    /// Refuses to answer a question: the run ends.
+    /// `POST /question/{id}/reply`: for each question the chosen labels or words.
+    ///
+    /// # Errors
+    /// [`OpenCodeError`]; 404 if it does not wait for an answer any more.
+    pub async fn answer_question(&self, directory: &str, request: &str, answers: &[Vec<String>]) -> Result<(), OpenCodeError> {
+        self.call(Method::POST, &format!("/question/{request}/reply"), &[("directory", directory)], &json!({"answers": answers})).await
+    }
+
+    /// `POST /question/{id}/reject`: the run ends.
     ///
     /// # Errors
     /// [`OpenCodeError`].

@@ -28,6 +28,9 @@ const OFFLINE: [(&str, &str); 10] = [
     ("OPENCODE_DISABLE_FFF", "1"),
 ];
 
+/// The hosts that are reached without a proxy: OpenCode talks to itself.
+const LOOPBACK: &str = "127.0.0.1,localhost,::1";
+
 /// The plugin that marks bash calls with their session and hides the server's password from them.
 const MARKS_PLUGIN: &str = r#"export const MusterMarks = async () => ({
   "shell.env": async (input, output) => {
@@ -57,7 +60,7 @@ pub fn prepare(config: &Config, own: &BTreeMap<String, String>) -> io::Result<En
     let mut variables = passed(own, &BASICS);
     variables.extend(passed(own, &config.pass_env));
     if config.isolated {
-        isolate(&base, &mut variables)?;
+        variables.extend(isolated(&base)?);
     } else {
         variables.extend(passed(own, &USERS));
         variables.insert("HOME".to_owned(), config.home.to_string_lossy().into_owned());
@@ -68,20 +71,26 @@ pub fn prepare(config: &Config, own: &BTreeMap<String, String>) -> io::Result<En
     let plugin = config.mark_processes.then(|| base.join("plugin/muster-marks.js"));
     if let Some(plugin) = &plugin {
         make_dir(&base.join("plugin"))?;
-        write_durably(plugin, MARKS_PLUGIN.as_bytes())?;
+        put(plugin, MARKS_PLUGIN)?;
     }
     if let Some(content) = content(config.opencode_config.as_ref(), own.get("OPENCODE_CONFIG_CONTENT"), plugin.as_deref()) {
         variables.insert("OPENCODE_CONFIG_CONTENT".to_owned(), content.to_string());
     }
     let no_proxy = own.get("NO_PROXY").or_else(|| own.get("no_proxy")).filter(|hosts| !hosts.is_empty());
-    let no_proxy = no_proxy.map_or_else(String::new, |hosts| format!("{hosts},")) + "127.0.0.1,localhost,::1";
-    variables.insert("NO_PROXY".to_owned(), no_proxy.clone());
-    variables.insert("no_proxy".to_owned(), no_proxy);
+    let no_proxy = no_proxy.map_or_else(String::new, |hosts| format!("{hosts},")) + LOOPBACK;
+    variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), no_proxy.clone())));
     variables.remove(crate::process::table::MARK);
     Ok(Environment { variables, working_dir })
 }
 
-fn isolate(base: &Path, variables: &mut BTreeMap<String, String>) -> io::Result<()> {
+/// Makes a home of its own for an OpenCode under `base`, and gives the variables that keep it in there and offline. Beside them it needs `PATH`,
+/// and its configuration.
+///
+/// # Errors
+/// As the file system says.
+pub fn isolated(base: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut variables: BTreeMap<String, String> = OFFLINE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    variables.extend(["NO_PROXY", "no_proxy"].map(|name| (name.to_owned(), LOOPBACK.to_owned())));
     let home = base.join("home");
     for (name, path) in [
         ("HOME", home.clone()),
@@ -97,13 +106,12 @@ fn isolate(base: &Path, variables: &mut BTreeMap<String, String>) -> io::Result<
     // With these there OpenCode sees its plugin package installed and does not ask the network for it.
     let config = home.join(".config/opencode");
     make_dir(&config.join("node_modules"))?;
-    fs::write(config.join("package-lock.json"), r#"{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#)?;
+    put(&config.join("package-lock.json"), r#"{"packages":{"":{"dependencies":{"@opencode-ai/plugin":"*"}}}}"#)?;
     // An empty catalogue: only the providers of the given configuration count, and the start is faster by seconds.
     let catalogue = base.join("models.json");
-    fs::write(&catalogue, "{}")?;
+    put(&catalogue, "{}")?;
     variables.insert("OPENCODE_MODELS_PATH".to_owned(), catalogue.to_string_lossy().into_owned());
-    variables.extend(OFFLINE.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    Ok(())
+    Ok(variables)
 }
 
 /// The configuration given by environment: the worker's setting, or the user's own variable, with the plugin added.
@@ -128,6 +136,11 @@ fn passed<P: AsRef<str>>(own: &BTreeMap<String, String>, patterns: &[P]) -> BTre
         })
     };
     own.iter().filter(|(name, _)| wanted(name)).map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
+/// Writes a file that is not there as it should be: with all of them there a worker starts on a full disk too.
+fn put(path: &Path, text: &str) -> io::Result<()> {
+    if fs::read(path).is_ok_and(|there| there == text.as_bytes()) { Ok(()) } else { write_durably(path, text.as_bytes()) }
 }
 
 fn make_dir(path: &Path) -> io::Result<()> {

@@ -39,6 +39,8 @@ pub mod code {
     pub const TIME_LIMIT: &str = "time_limit";
     /// No sign of life.
     pub const STALL_LIMIT: &str = "stall_limit";
+    /// The provider asks to wait for too long.
+    pub const RETRY_LIMIT: &str = "retry_limit";
     /// Too many tokens.
     pub const TOKEN_LIMIT: &str = "token_limit";
     /// Too expensive.
@@ -47,6 +49,8 @@ pub mod code {
     pub const COMPACTION_LIMIT: &str = "compaction_limit";
     /// OpenCode ended or was restarted during the run.
     pub const OPENCODE_LOST: &str = "opencode_lost";
+    /// OpenCode does not start.
+    pub const OPENCODE_NOT_STARTING: &str = "opencode_not_starting";
     /// There is no OpenCode.
     pub const OPENCODE_MISSING: &str = "opencode_missing";
     /// OpenCode gave an answer that was not expected.
@@ -59,10 +63,14 @@ pub mod code {
     pub const SESSION_BUSY: &str = "session_busy_elsewhere";
     /// The run ended because a question was refused.
     pub const QUESTION_REFUSED: &str = "question_refused";
+    /// The run ended because a permission was refused.
+    pub const PERMISSION_REFUSED: &str = "permission_refused";
     /// Somebody else aborted the run.
     pub const ABORTED: &str = "aborted";
     /// The worker cannot write to its disk.
     pub const SPOOL_ERROR: &str = "spool_error";
+    /// OpenCode failed because its disk is full.
+    pub const DISK_FULL: &str = "disk_full";
     /// The worker was stopped while the task ran.
     pub const WORKER_STOPPED: &str = "worker_stopped";
     /// The worker crashed while the task ran.

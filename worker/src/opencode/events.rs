@@ -1,5 +1,7 @@
 //! The events of `GET /global/event`, typed as far as a run needs them. Unknown ones are kept as [`Event::Other`].
 
+use crate::clock;
+use muster_protocol::time::Timestamp;
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -33,6 +35,8 @@ pub enum Event {
         message: String,
         /// When the next one is made, in milliseconds since 1970.
         next: i64,
+        /// How long that is from when this was read, in milliseconds.
+        wait: u64,
     },
     /// It does nothing. Comes twice after an error or an abort.
     Idle,
@@ -57,6 +61,11 @@ pub enum Event {
     Permission(Box<PermissionRequest>),
     /// A question is asked.
     Question(Box<QuestionRequest>),
+    /// A permission request or a question does not wait for an answer any more.
+    Settled {
+        /// Its id.
+        request: String,
+    },
     /// The list of things to do.
     Todos(Vec<Value>),
     /// Some events are missing before this one: the connection was lost, or the reader was too slow.
@@ -77,6 +86,9 @@ pub struct MessageInfo {
     /// The session.
     #[serde(default, rename = "sessionID")]
     pub session_id: String,
+    /// Of an answer: the message that it answers.
+    #[serde(default, rename = "parentID")]
+    pub parent_id: Option<String>,
     /// When it was made and completed.
     #[serde(default)]
     pub time: MessageTime,
@@ -252,8 +264,8 @@ struct Payload<'a> {
 pub enum Incoming {
     /// An event of a session.
     Session(Box<SessionEvent>),
-    /// A directory's state was given up; runs in it are aborted.
-    Disposed,
+    /// What was sent before is not part of this stream: it has just begun, or the state of a directory was given up, with its runs.
+    Gap,
     /// A sign of life, or something that does not matter here.
     Alive,
 }
@@ -263,8 +275,8 @@ pub enum Incoming {
 pub fn parse(data: &str) -> Option<Incoming> {
     let envelope: Envelope = serde_json::from_str(data).ok()?;
     let kind = envelope.payload.kind;
-    if kind == "server.instance.disposed" || kind == "global.disposed" {
-        return Some(Incoming::Disposed);
+    if ["server.connected", "server.instance.disposed", "global.disposed"].contains(&&*kind) {
+        return Some(Incoming::Gap);
     }
     let Some(properties) = envelope.payload.properties else { return Some(Incoming::Alive) };
     // Most events are of no interest, and some repeat whole objects: look at the kind first.
@@ -276,7 +288,7 @@ pub fn parse(data: &str) -> Option<Incoming> {
     Some(session_event(&kind, properties, directory).map_or(Incoming::Alive, |event| Incoming::Session(Box::new(event))))
 }
 
-const INTERESTING: [&str; 11] = [
+const INTERESTING: [&str; 14] = [
     "session.created",
     "session.status",
     "session.idle",
@@ -287,6 +299,9 @@ const INTERESTING: [&str; 11] = [
     "message.part.delta",
     "permission.asked",
     "question.asked",
+    "permission.replied",
+    "question.replied",
+    "question.rejected",
     "todo.updated",
 ];
 
@@ -296,7 +311,7 @@ fn session_event(kind: &str, mut properties: Value, directory: String) -> Option
     let session = properties["sessionID"].as_str().or(info_session)?.to_owned();
     let event = match kind {
         "session.created" => Event::Created { parent: properties["info"]["parentID"].as_str().map(str::to_owned) },
-        "session.status" => status(&properties["status"]),
+        "session.status" => status(&properties["status"], clock::now()),
         "session.idle" => Event::Idle,
         "session.error" => Event::Error(properties["error"].take()),
         "session.compacted" => Event::Compacted,
@@ -309,21 +324,25 @@ fn session_event(kind: &str, mut properties: Value, directory: String) -> Option
         },
         "permission.asked" => Event::Permission(serde_json::from_value(properties).ok()?),
         "question.asked" => Event::Question(serde_json::from_value(properties).ok()?),
+        "permission.replied" | "question.replied" | "question.rejected" => {
+            Event::Settled { request: properties["requestID"].as_str()?.to_owned() }
+        }
         "todo.updated" => Event::Todos(properties["todos"].as_array().cloned().unwrap_or_default()),
         _ => Event::Other,
     };
     Some(SessionEvent { session, directory, event })
 }
 
-/// Reads a status: of `session.status`, and a value of `GET /session/status`.
+/// Reads a status at this time: of `session.status`, and a value of `GET /session/status`.
 #[must_use]
-pub fn status(status: &Value) -> Event {
+pub fn status(status: &Value, now: Timestamp) -> Event {
     match status["type"].as_str() {
         Some("busy") => Event::Busy,
         Some("retry") => Event::Retry {
             attempt: status["attempt"].as_u64().unwrap_or(0),
             message: status["message"].as_str().unwrap_or_default().to_owned(),
             next: millis(&status["next"]),
+            wait: Timestamp(millis(&status["next"])).since(now),
         },
         // `session.idle` follows, and that one counts.
         _ => Event::Other,
@@ -356,9 +375,16 @@ mod tests {
     }
 
     #[test]
+    fn the_beginning_of_a_stream_and_the_end_of_a_directory_are_gaps() {
+        for kind in ["server.connected", "server.instance.disposed", "global.disposed"] {
+            assert_eq!(parse(&format!(r#"{{"payload":{{"type":"{kind}","properties":{{}}}}}}"#)), Some(Incoming::Gap));
+        }
+    }
+
+    #[test]
     fn a_retry_tells_which_try_failed_and_when_the_next_is_made() {
         let data = r#"{"directory":"/a","payload":{"type":"session.status","properties":{"sessionID":"s","status":{"type":"retry","attempt":2,"message":"m","next":17.5}}}}"#;
-        assert_eq!(session(data), Event::Retry { attempt: 2, message: "m".to_owned(), next: 17 });
+        assert_eq!(session(data), Event::Retry { attempt: 2, message: "m".to_owned(), next: 17, wait: 0 });
     }
 
     #[test]

@@ -8,12 +8,10 @@ use futures_util::StreamExt as _;
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 /// How many events may wait for a run.
 const QUEUE: usize = 4096;
-/// OpenCode beats every ten seconds.
-pub const SILENCE: Duration = Duration::from_secs(30);
 /// The longest message that is read; OpenCode sends whole texts and diffs in one line.
 const MAX_LINE: usize = 64 << 20;
 
@@ -21,6 +19,8 @@ const MAX_LINE: usize = 64 << 20;
 #[derive(Debug, Default)]
 pub struct Routes {
     inner: Mutex<HashMap<String, Route>>,
+    /// Woken when a session was made or has come to rest, whosever it is.
+    pub rested: Notify,
 }
 
 #[derive(Debug, Clone)]
@@ -59,6 +59,9 @@ impl Routes {
 
     /// Hands an event to the run it belongs to, if there is one.
     pub fn dispatch(&self, event: SessionEvent) {
+        if matches!(event.event, Event::Idle | Event::Created { .. }) {
+            self.rested.notify_one();
+        }
         let mut routes = self.lock();
         if let Event::Created { parent: Some(parent) } = &event.event
             && let Some(route) = routes.get(parent).cloned()
@@ -101,18 +104,19 @@ impl Route {
 /// Why reading the stream ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FeedEnd {
-    /// Nothing came for [`SILENCE`].
+    /// Nothing came for too long; OpenCode beats every ten seconds.
     Silent,
     /// The connection ended.
     Closed(String),
 }
 
-/// Reads one connection to its end.
-pub async fn follow(response: reqwest::Response, routes: &Routes) -> FeedEnd {
+/// Reads one connection to its end. OpenCode says at its beginning that it is connected, and sends what happens from then on: then
+/// each run reads again what has happened before.
+pub async fn follow(response: reqwest::Response, routes: &Routes, silence: Duration) -> FeedEnd {
     let mut chunks = response.bytes_stream();
     let mut lines = Lines::default();
     loop {
-        let chunk = match tokio::time::timeout(SILENCE, chunks.next()).await {
+        let chunk = match tokio::time::timeout(silence, chunks.next()).await {
             Err(_) => return FeedEnd::Silent,
             Ok(None) => return FeedEnd::Closed("the stream ended".to_owned()),
             Ok(Some(Err(error))) => return FeedEnd::Closed(error.to_string()),
@@ -125,7 +129,7 @@ pub async fn follow(response: reqwest::Response, routes: &Routes) -> FeedEnd {
             if let Some(data) = line.strip_prefix("data:") {
                 match parse(data.trim_start()) {
                     Some(Incoming::Session(event)) => routes.dispatch(*event),
-                    Some(Incoming::Disposed) => routes.gap(),
+                    Some(Incoming::Gap) => routes.gap(),
                     Some(Incoming::Alive) => {}
                     None => tracing::debug!("an event of OpenCode cannot be read"),
                 }

@@ -1,19 +1,20 @@
 //! The one `opencode serve` of this worker: found, started, watched, restarted, stopped.
 
+mod running;
 mod start;
 
-use super::client::{OpenCodeClient, OpenCodeError};
 use super::environment::Environment;
 use super::error::{Failure, code};
-use super::feed::{FeedEnd, Routes, follow};
-use super::{HOW_TO_INSTALL, PINNED_VERSION, find, models};
-use crate::process::{Exit, Spawner};
-use muster_protocol::model::Model;
-use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use super::{HOW_TO_INSTALL, find};
+use crate::process::Spawner;
+pub use running::{Catalogue, InUse, Replaced, Running};
+use running::{Wish, attend};
+use start::Noted;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -21,10 +22,14 @@ use tokio_util::sync::CancellationToken;
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How long a run waits while there is no program.
 const MISSING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a run waits for one that has failed to start again and again.
+const BROKEN_PATIENCE: Duration = Duration::from_secs(10);
 /// How long what a directory offers is believed.
 const CATALOGUE_AGE: Duration = Duration::from_mins(1);
 /// How often a lost event stream is connected again before OpenCode is restarted.
 const RECONNECTS: u32 = 5;
+/// How many that were replaced may still have runs: each takes some 400 MB.
+const MOST_REPLACED: usize = 2;
 
 /// What the supervisor needs.
 #[derive(Clone)]
@@ -37,6 +42,8 @@ pub struct Setup {
     pub environment: Environment,
     /// Where the running process is noted, so that a later start can end a stale one.
     pub pid_file: PathBuf,
+    /// How long it may give no sign of life.
+    pub silence: Duration,
     /// Starts children.
     pub spawner: Spawner,
 }
@@ -48,79 +55,15 @@ pub enum State {
     Missing,
     /// It is being started, perhaps not for the first time.
     Starting {
-        /// Why the last try failed.
+        /// Why the last try failed, or the last one that ran has ended.
         problem: Option<String>,
+        /// How many starts in a row have failed.
+        failed: u32,
     },
     /// It runs.
     Ready(Arc<Running>),
     /// It was stopped for good.
     Stopped,
-}
-
-/// An `opencode serve` that runs.
-pub struct Running {
-    /// Its API.
-    pub client: OpenCodeClient,
-    /// Its version.
-    pub version: String,
-    /// Who gets its events.
-    pub routes: Routes,
-    /// Cancelled when it has ended or is given up.
-    pub lost: CancellationToken,
-    why_lost: OnceLock<String>,
-    restart: CancellationToken,
-    catalogues: Mutex<HashMap<String, (Instant, Arc<Catalogue>)>>,
-}
-
-/// What OpenCode offers in a directory.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Catalogue {
-    /// The models.
-    pub models: Vec<Model>,
-    /// The model taken if none is asked for.
-    pub default_model: Option<String>,
-    /// The modes.
-    pub modes: Vec<String>,
-}
-
-impl Running {
-    /// Why it is lost, in a sentence.
-    #[must_use]
-    pub fn loss(&self) -> Failure {
-        let why = self.why_lost.get().map_or("it was stopped", String::as_str);
-        Failure::new(code::OPENCODE_LOST, format!("OpenCode ended during the run ({why}); what it had done so far is in its session"))
-    }
-
-    /// Gives it up; the supervisor starts another one.
-    pub fn restart(&self, why: &str) {
-        let _ = self.why_lost.set(why.to_owned());
-        self.restart.cancel();
-    }
-
-    /// What it offers in a directory, as read at most a minute ago; with `fresh`, as read now.
-    ///
-    /// # Errors
-    /// [`OpenCodeError`].
-    pub async fn catalogue(&self, directory: &str, fresh: bool) -> Result<Arc<Catalogue>, OpenCodeError> {
-        if !fresh && let Some(known) = self.known(directory).await {
-            return Ok(known);
-        }
-        let (providers, agents) = tokio::try_join!(self.client.providers(directory), self.client.agents(directory))?;
-        let configured = self.client.configured_model(directory).await?;
-        let catalogue = Arc::new(Catalogue {
-            models: models::models(&providers),
-            default_model: models::default_model(&providers, configured.as_deref()),
-            modes: models::modes(&agents),
-        });
-        self.catalogues.lock().await.insert(directory.to_owned(), (Instant::now(), Arc::clone(&catalogue)));
-        Ok(catalogue)
-    }
-
-    async fn known(&self, directory: &str) -> Option<Arc<Catalogue>> {
-        let mut catalogues = self.catalogues.lock().await;
-        catalogues.retain(|_, (read, _)| read.elapsed() < CATALOGUE_AGE);
-        catalogues.get(directory).map(|(_, catalogue)| Arc::clone(catalogue))
-    }
 }
 
 /// The supervised OpenCode, as others see it.
@@ -160,76 +103,155 @@ impl OpenCode {
             }
         };
         // A program that is not there may be about to be replaced; more than a moment is not worth waiting for.
-        let patience = if matches!(self.state(), State::Missing) { patience.min(MISSING_PATIENCE) } else { patience };
+        let patience = match self.state() {
+            State::Missing => patience.min(MISSING_PATIENCE),
+            State::Starting { failed: 2.., .. } => patience.min(BROKEN_PATIENCE),
+            _ => patience,
+        };
         if let Ok(Some(running)) = tokio::time::timeout(patience, ready).await {
             return Ok(running);
         }
         Err(match self.state() {
             State::Missing => Failure::new(code::OPENCODE_MISSING, format!("this worker has no OpenCode; {HOW_TO_INSTALL}")),
-            State::Starting { problem: Some(problem) } => {
-                Failure::new(code::OPENCODE_LOST, format!("OpenCode does not start on this worker: {problem}"))
+            State::Starting { problem: Some(problem), .. } => {
+                Failure::new(code::OPENCODE_NOT_STARTING, format!("OpenCode does not start on this worker: {problem}"))
             }
-            _ => Failure::new(code::OPENCODE_LOST, "OpenCode did not become ready in time on this worker"),
+            _ => Failure::new(code::OPENCODE_NOT_STARTING, "OpenCode did not become ready in time on this worker"),
         })
+    }
+
+    /// The running one as of [`Self::ready`], held for a run.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub async fn enter(&self, patience: Duration) -> Result<(Arc<Running>, InUse), Failure> {
+        loop {
+            let running = self.ready(patience).await?;
+            // One that was replaced in between is not the one that is ready any more.
+            if let Some(using) = running.enter() {
+                return Ok((running, using));
+            }
+        }
     }
 }
 
 /// Keeps OpenCode running until `stop` is cancelled, then stops it. The future ends when it is gone.
 pub fn supervise(setup: Setup, stop: CancellationToken) -> (OpenCode, impl Future<Output = ()> + Send) {
     let there = find::find(setup.given.as_deref(), std::env::var_os("PATH").as_deref(), &setup.home).is_some();
-    let (tell, state) = watch::channel(if there { State::Starting { problem: None } } else { State::Missing });
+    let (tell, state) = watch::channel(if there { State::Starting { problem: None, failed: 0 } } else { State::Missing });
     (OpenCode { state }, run(setup, stop, tell))
 }
 
 async fn run(setup: Setup, stop: CancellationToken, tell: watch::Sender<State>) {
     start::end_stale(&setup.pid_file);
-    let mut failures: u32 = 0;
-    let mut told = false;
-    while !stop.is_cancelled() {
-        let path = std::env::var_os("PATH");
-        let Some(program) = find::find(setup.given.as_deref(), path.as_deref(), &setup.home) else {
-            if !told {
-                told = true;
-                missing(&setup);
-            }
-            tell.send_if_modified(|state| {
-                let news = !matches!(state, State::Missing);
-                *state = State::Missing;
-                news
-            });
-            wait(LOOK_AGAIN, &stop).await;
-            continue;
-        };
-        if matches!(*tell.borrow(), State::Missing) {
-            tell.send_replace(State::Starting { problem: None });
-        }
-        told = false;
-        let begun = Instant::now();
-        let started = tokio::select! {
-            started = start::start(&setup, &program) => started,
-            () = stop.cancelled() => break,
-        };
-        let problem = match started {
-            Ok(server) => {
-                let why = watch_over(server, &stop, &tell).await;
-                if begun.elapsed() > Duration::from_mins(1) {
-                    failures = 0;
+    let noted = Arc::new(Noted::new(setup.pid_file.clone()));
+    let mut supervisor = Supervisor { setup, stop, tell, noted, lives: JoinSet::new(), failures: 0, failed: 0 };
+    supervisor.keep_running().await;
+    while supervisor.lives.join_next().await.is_some() {}
+    supervisor.tell.send_replace(State::Stopped);
+}
+
+struct Supervisor {
+    setup: Setup,
+    stop: CancellationToken,
+    tell: watch::Sender<State>,
+    noted: Arc<Noted>,
+    /// Those that run: the one for new runs, and those before it that still have some.
+    lives: JoinSet<()>,
+    /// Ends and failed starts since it ran well.
+    failures: u32,
+    /// Failed starts in a row.
+    failed: u32,
+}
+
+impl Supervisor {
+    async fn keep_running(&mut self) {
+        let mut told = false;
+        while !self.stop.is_cancelled() {
+            let path = std::env::var_os("PATH");
+            let Some(program) = find::find(self.setup.given.as_deref(), path.as_deref(), &self.setup.home) else {
+                if !told {
+                    told = true;
+                    missing(&self.setup);
                 }
-                why
+                self.tell.send_if_modified(|state| {
+                    let news = !matches!(state, State::Missing);
+                    *state = State::Missing;
+                    news
+                });
+                wait(LOOK_AGAIN, &self.stop).await;
+                continue;
+            };
+            if matches!(*self.tell.borrow(), State::Missing) {
+                self.tell.send_replace(State::Starting { problem: None, failed: 0 });
             }
-            Err(problem) => problem,
-        };
-        start::forget(&setup.pid_file);
-        if stop.is_cancelled() {
-            break;
+            told = false;
+            let begun = Instant::now();
+            let problem = self.run_one(&program).await;
+            if self.stop.is_cancelled() {
+                return;
+            }
+            if begun.elapsed() > Duration::from_mins(1) {
+                self.failures = 0;
+            }
+            self.failures += 1;
+            let pause = backoff(self.failures);
+            tracing::warn!("OpenCode is not running: {problem}; starting it again in {:.1} s", pause.as_secs_f64());
+            self.tell.send_replace(State::Starting { problem: Some(problem), failed: self.failed });
+            wait(pause, &self.stop).await;
         }
-        failures += 1;
-        let pause = backoff(failures);
-        tracing::warn!("OpenCode is not running: {problem}; starting it again in {:.1} s", pause.as_secs_f64());
-        tell.send_replace(State::Starting { problem: Some(problem) });
-        wait(pause, &stop).await;
     }
-    tell.send_replace(State::Stopped);
+
+    /// Starts one and stays with it, and with those that take its place, until there is none; gives why.
+    async fn run_one(&mut self, program: &Path) -> String {
+        let (mut running, mut wishes) = match self.start(program).await {
+            Ok(started) => started,
+            Err(problem) => {
+                self.failed += 1;
+                return problem;
+            }
+        };
+        self.failed = 0;
+        loop {
+            self.tell.send_replace(State::Ready(Arc::clone(&running)));
+            let next = tokio::select! {
+                () = running.lost.cancelled() => return running.end(),
+                next = self.successor(program, &mut wishes) => next,
+            };
+            let before = std::mem::replace(&mut running, next.0);
+            wishes = next.1;
+            self.tell.send_replace(State::Ready(Arc::clone(&running)));
+            before.retire();
+        }
+    }
+
+    async fn start(&mut self, program: &Path) -> Result<(Arc<Running>, mpsc::Receiver<Wish>), String> {
+        let started = tokio::select! {
+            started = start::start(&self.setup, program, &self.noted) => started?,
+            () = self.stop.cancelled() => return Err("the worker stops".to_owned()),
+        };
+        attend(&mut self.lives, started, Arc::clone(&self.noted), self.setup.silence, self.stop.clone()).await
+    }
+
+    /// The one that takes the place of the one that runs, once that is wished for and another one starts.
+    async fn successor(&mut self, program: &Path, wishes: &mut mpsc::Receiver<Wish>) -> (Arc<Running>, mpsc::Receiver<Wish>) {
+        loop {
+            let Some(wish) = wishes.recv().await else { return std::future::pending().await };
+            while self.lives.try_join_next().is_some() {}
+            let outcome = if self.lives.len() > MOST_REPLACED {
+                Replaced::TooMany
+            } else {
+                match self.start(program).await {
+                    Ok(next) => {
+                        let _ = wish.send(Replaced::Done);
+                        return next;
+                    }
+                    Err(problem) => Replaced::Failed(problem),
+                }
+            };
+            let _ = wish.send(outcome);
+        }
+    }
 }
 
 fn missing(setup: &Setup) {
@@ -256,77 +278,5 @@ async fn wait(pause: Duration, stop: &CancellationToken) {
     tokio::select! {
         () = tokio::time::sleep(pause) => {}
         () = stop.cancelled() => {}
-    }
-}
-
-/// Stays with a started server until it ends or is to end; gives why.
-async fn watch_over(mut server: start::Started, stop: &CancellationToken, tell: &watch::Sender<State>) -> String {
-    let client = server.client.clone();
-    let connected = match client.events().await {
-        Ok(events) => events,
-        Err(error) => {
-            server.stop().await;
-            return format!("its event stream cannot be read: {error}");
-        }
-    };
-    warn_of_version(&server.version);
-    tracing::info!("OpenCode {} is ready ({})", server.version, server.program.display());
-    let running = Arc::new(Running {
-        client,
-        version: server.version.clone(),
-        routes: Routes::default(),
-        lost: CancellationToken::new(),
-        why_lost: OnceLock::new(),
-        restart: CancellationToken::new(),
-        catalogues: Mutex::default(),
-    });
-    tell.send_replace(State::Ready(Arc::clone(&running)));
-    let why = tokio::select! {
-        exit = server.child.wait() => format!("it ended by itself ({})", exit.map_or(Exit::Unknown, Exit::from)),
-        why = feed(&running, connected) => why,
-        () = running.restart.cancelled() => running.why_lost.get().cloned().unwrap_or_default(),
-        () = stop.cancelled() => "the worker stops".to_owned(),
-    };
-    let _ = running.why_lost.set(why.clone());
-    server.stop().await;
-    running.lost.cancel();
-    why
-}
-
-fn warn_of_version(version: &str) {
-    if version != PINNED_VERSION {
-        tracing::warn!(
-            "this is OpenCode {version}; this worker was made for {PINNED_VERSION} and may misunderstand others. \
-             `npm install -g opencode-ai@{PINNED_VERSION}` installs that one"
-        );
-    }
-}
-
-/// Reads the event stream, connecting again when it breaks, until OpenCode does not answer any more.
-async fn feed(running: &Running, mut connected: reqwest::Response) -> String {
-    loop {
-        let end = follow(connected, &running.routes).await;
-        tracing::debug!("the event stream of OpenCode ended: {end:?}");
-        if end == FeedEnd::Silent && running.client.version().await.is_err() {
-            return "it gave no sign of life for 30 s".to_owned();
-        }
-        match reconnect(&running.client).await {
-            Ok(response) => connected = response,
-            Err(error) => return format!("its event stream is lost: {error}"),
-        }
-        // What happened in between is read again by each run.
-        running.routes.gap();
-    }
-}
-
-async fn reconnect(client: &OpenCodeClient) -> Result<reqwest::Response, OpenCodeError> {
-    let mut tries = 0;
-    loop {
-        match client.events().await {
-            Ok(response) => return Ok(response),
-            Err(error) if tries == RECONNECTS => return Err(error),
-            Err(_) => tries += 1,
-        }
-        tokio::time::sleep(Duration::from_millis(100 * u64::from(tries))).await;
     }
 }

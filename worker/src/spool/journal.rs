@@ -66,6 +66,8 @@ struct Inner {
     prepared: Option<Prepared>,
     end_report: Option<FinalReport>,
     cut: bool,
+    /// How many entries could not be written since the last one that could.
+    lost: u64,
 }
 
 impl Journal {
@@ -92,6 +94,7 @@ impl Journal {
             prepared: None,
             end_report: None,
             cut: false,
+            lost: 0,
         };
         Self { path: path.to_owned(), assignment, max_bytes, spool_bytes: Arc::clone(spool_bytes), inner: Mutex::new(inner) }
     }
@@ -167,10 +170,16 @@ impl Journal {
     /// As the file system says; then nothing was appended.
     pub fn append(&self, at: Timestamp, kind: EntryKind, data: &impl Serialize) -> io::Result<Appended> {
         let mut inner = self.lock();
-        if inner.cut {
+        // What people are asked is small and rare, and the run waits for it.
+        let is_asked = kind == EntryKind::Interaction;
+        if inner.cut && !is_asked {
             return Ok(Appended::Cut);
         }
-        let full = self.spool_bytes.load(Ordering::Relaxed) >= self.max_bytes;
+        if let Err(error) = self.tell_lost(&mut inner, at) {
+            inner.lost += 1;
+            return Err(error);
+        }
+        let full = !is_asked && self.spool_bytes.load(Ordering::Relaxed) >= self.max_bytes;
         let entry = if full {
             let note = StatusNote {
                 state: "stream_cut".to_owned(),
@@ -184,20 +193,46 @@ impl Journal {
         } else {
             Entry::new(inner.entries.len() as u64, at, kind, data)
         };
-        self.write(&mut inner, &Record::Entry(entry))?;
-        inner.cut = full;
+        if let Err(error) = self.write(&mut inner, &Record::Entry(entry)) {
+            inner.lost += 1;
+            return Err(error);
+        }
+        inner.cut |= full;
         Ok(if full { Appended::Cut } else { Appended::Written })
+    }
+
+    /// Says in the stream that entries are missing at this place, if some are.
+    fn tell_lost(&self, inner: &mut Inner, at: Timestamp) -> io::Result<()> {
+        if inner.lost == 0 {
+            return Ok(());
+        }
+        let note = StatusNote {
+            state: "stream_gap".to_owned(),
+            code: Some("spool_error".to_owned()),
+            message: Some(format!("{} entries are missing here: the worker's disk could not be written", inner.lost)),
+            ..StatusNote::default()
+        };
+        let entry = Entry::new(inner.entries.len() as u64, at, EntryKind::Status, &note);
+        self.write(inner, &Record::Entry(entry))?;
+        inner.lost = 0;
+        Ok(())
     }
 
     /// Writes down how the attempt ended; when this returns it survives a crash. Only the first end counts.
     ///
     /// # Errors
-    /// As the file system says.
+    /// As the file system says; then the end is known all the same, for as long as this process lives.
     pub fn finish(&self, report: FinalReport) -> io::Result<()> {
-        if self.lock().end_report.is_some() {
+        let mut inner = self.lock();
+        if inner.end_report.is_some() {
             return Ok(());
         }
-        self.append_synced(&Record::Final(Box::new(report)))
+        let written = self.tell_lost(&mut inner, crate::clock::now()).and_then(|()| {
+            self.write(&mut inner, &Record::Final(Box::new(report.clone())))?;
+            inner.file.sync_data()
+        });
+        inner.end_report.get_or_insert(report);
+        written
     }
 
     /// How the attempt ended.
@@ -264,6 +299,12 @@ impl Journal {
                 Err(error) => tracing::warn!("cannot delete {}: {error}", path.display()),
             }
         }
+    }
+
+    /// Puts another file in the place of the journal's.
+    #[cfg(test)]
+    pub(super) fn replace_file(&self, file: File) {
+        self.lock().file = file;
     }
 
     fn append_synced(&self, record: &Record) -> io::Result<()> {

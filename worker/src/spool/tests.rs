@@ -36,6 +36,43 @@ fn completed() -> FinalReport {
     }
 }
 
+/// A journal whose file takes no more: its disk is full.
+fn full(dir: &Path) -> Journal {
+    let journal = spool(dir).0.create(assignment(1)).unwrap();
+    text(&journal, "before");
+    journal.replace_file(std::fs::OpenOptions::new().read(true).write(true).open("/dev/full").unwrap());
+    journal
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn an_end_that_cannot_be_written_is_known_all_the_same_and_reported() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = full(dir.path());
+    assert!(journal.finish(completed()).is_err());
+    assert_eq!(journal.end_report(), Some(completed()));
+    assert!(spool(dir.path()).1[0].end_report().is_none(), "after a crash OpenCode is asked");
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn entries_that_could_not_be_written_leave_a_mark_in_the_stream() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = full(dir.path());
+    for _ in 0..3 {
+        journal.append(Timestamp(0), EntryKind::Text, &json!({"part": "p", "delta": "lost"})).unwrap_err();
+    }
+    let path = std::fs::read_dir(dir.path().join("spool")).unwrap().next().unwrap().unwrap().path();
+    journal.replace_file(std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap());
+    text(&journal, "after");
+    let said: Vec<String> = journal.batch(1 << 20).unwrap().iter().map(|entry| entry.data.get().to_owned()).collect();
+    assert_eq!(said.len(), 3, "{said:?}");
+    assert!(said[1].contains("stream_gap") && said[1].contains("3 entries") && said[2].contains("after"), "{said:?}");
+    journal.finish(completed()).unwrap();
+    let again = &spool(dir.path()).1[0];
+    assert_eq!((again.digest(), again.end_report()), (journal.digest(), Some(completed())));
+}
+
 #[test]
 fn everything_written_is_there_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();

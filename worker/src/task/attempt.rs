@@ -3,9 +3,10 @@
 use crate::clock::BootTime;
 use crate::lease::Lease;
 use crate::spool::{Journal, attempt_ref};
+use muster_protocol::ids::InteractionId;
 use muster_protocol::task::Task;
-use muster_protocol::worker::{AttemptRef, AttemptState, RunningAttempt};
-use std::collections::{HashMap, VecDeque};
+use muster_protocol::worker::{AttemptRef, AttemptState, InteractionAnswer, RunningAttempt};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
@@ -41,6 +42,7 @@ pub struct Attempt {
     lease: Mutex<Lease>,
     state: Mutex<AttemptState>,
     stop: watch::Sender<Option<Stop>>,
+    answers: Answers,
     closed: CancellationToken,
 }
 
@@ -62,6 +64,7 @@ impl Attempt {
             lease: Mutex::new(Lease::new(sent, stop_after)),
             state: Mutex::new(state),
             stop: watch::Sender::new(None),
+            answers: Answers::default(),
             closed: CancellationToken::new(),
         })
     }
@@ -107,6 +110,16 @@ impl Attempt {
         }
     }
 
+    /// Takes in somebody's answer to what the run asks; gives whether it is news.
+    pub fn answer(&self, answer: InteractionAnswer) -> bool {
+        self.answers.put(answer)
+    }
+
+    /// Waits for the next answer.
+    pub async fn answered(&self) -> InteractionAnswer {
+        self.answers.next().await
+    }
+
     /// Notes that a request under this attempt, sent at `sent`, was answered.
     pub fn renew(&self, sent: BootTime) {
         lock(&self.lease).renew(sent);
@@ -146,6 +159,34 @@ impl Attempt {
     /// Waits for [`Self::close`].
     pub async fn closed(&self) {
         self.closed.cancelled().await;
+    }
+}
+
+/// Answers on their way to the run. The server repeats each until the run has told what became of it; here it counts once.
+#[derive(Debug, Default)]
+struct Answers {
+    inner: Mutex<(HashSet<InteractionId>, VecDeque<InteractionAnswer>)>,
+    news: Notify,
+}
+
+impl Answers {
+    fn put(&self, answer: InteractionAnswer) -> bool {
+        let (seen, waiting) = &mut *lock(&self.inner);
+        let first = seen.insert(answer.interaction_id);
+        if first {
+            waiting.push_back(answer);
+            self.news.notify_one();
+        }
+        first
+    }
+
+    async fn next(&self) -> InteractionAnswer {
+        loop {
+            if let Some(answer) = lock(&self.inner).1.pop_front() {
+                return answer;
+            }
+            self.news.notified().await;
+        }
     }
 }
 
@@ -212,6 +253,7 @@ impl Table {
             attempt: attempt.id.attempt,
             state: attempt.state(),
             next_seq: attempt.journal.next_seq(),
+            stopping: attempt.stopped().is_some_and(|why| why >= Stop::Cancel),
         };
         self.all().into_iter().map(entry).collect()
     }

@@ -5,26 +5,28 @@ mod answer;
 pub(super) use answer::collect;
 
 use super::attempt::{Attempt, Stop};
-use super::run::{Action, Run, Verdict};
+use super::run::{Action, Run, Settled, Verdict};
 use super::speech::Speech;
 use super::{Ending, not_begun, session, stop};
-use crate::agent::Shared;
+use crate::agent::{Shared, room};
 use crate::clock;
 use crate::inventory;
 use crate::opencode::client::Prompt;
 use crate::opencode::error::{Failure, code};
 use crate::opencode::events::{Event, SessionEvent, status};
-use crate::opencode::server::Running;
-use crate::policy::REFUSAL_TO_MODEL;
+use crate::opencode::server::{InUse, Running};
 use crate::spool::Prepared;
-use muster_protocol::ids::SessionId;
-use muster_protocol::stream::{EntryKind, StatusNote};
+use muster_protocol::ids::{InteractionId, SessionId};
+use muster_protocol::interaction::{InteractionState, PERMISSION};
+use muster_protocol::stream::{EntryKind, InteractionNote, StatusNote};
+use muster_protocol::time::Timestamp;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use uuid::Uuid;
 
 /// How long a run waits for an OpenCode that is being started.
 const OPENCODE_PATIENCE: Duration = Duration::from_mins(1);
@@ -32,6 +34,9 @@ const OPENCODE_PATIENCE: Duration = Duration::from_mins(1);
 const TICK: Duration = Duration::from_millis(200);
 /// How many messages of a run are read at most when its events were lost.
 const MOST_MESSAGES: usize = 5_000;
+
+/// How often OpenCode is given an answer at most.
+const ANSWER_TRIES: u32 = 3;
 
 /// A run about to be prompted.
 struct Ready {
@@ -45,7 +50,7 @@ struct Ready {
 }
 
 /// Closes the way of events at the end, however that comes.
-struct RouteGuard(Arc<Running>, String);
+struct RouteGuard(Arc<Running>, String, #[expect(dead_code, reason = "it is held")] InUse);
 
 impl Drop for RouteGuard {
     fn drop(&mut self) {
@@ -55,6 +60,11 @@ impl Drop for RouteGuard {
 
 /// Runs an attempt in OpenCode.
 pub(super) async fn run(shared: &Shared, attempt: &Attempt) -> Ending {
+    // OpenCode is not made to read its configuration again under a run.
+    let _working = tokio::select! {
+        working = shared.working.read() => working,
+        stop = attempt.stopping() => return not_begun(stop),
+    };
     let mut speech = Speech::new(attempt);
     speech.tell(EntryKind::Status, &StatusNote { state: "starting".to_owned(), ..StatusNote::default() });
     // Until the prompt is given, stopping is letting go.
@@ -62,9 +72,24 @@ pub(super) async fn run(shared: &Shared, attempt: &Attempt) -> Ending {
         ready = prepare(shared, attempt) => ready,
         stop = attempt.stopping() => return not_begun(stop),
     };
-    match ready {
+    let ending = match ready {
         Ok(ready) => prompted(shared, attempt, ready, &mut speech).await,
         Err(ending) => ending,
+    };
+    match (ending, room::opencode_problem(&shared.config)) {
+        (Ending::Failed(failure, usage), Some(problem)) => Ending::Failed(with_disk(failure, &problem), usage),
+        (Ending::Interrupted(failure, usage), Some(problem)) => Ending::Interrupted(with_disk(failure, &problem), usage),
+        (ending, _) => ending,
+    }
+}
+
+/// OpenCode itself says nothing of a full disk but that something went wrong.
+fn with_disk(failure: Failure, problem: &str) -> Failure {
+    match failure.code {
+        code::OPENCODE_ERROR | code::OPENCODE_LOST | code::OPENCODE_NOT_STARTING | code::PROVIDER_ERROR => {
+            Failure::new(code::DISK_FULL, format!("{problem}; free some and try again ({})", failure.message))
+        }
+        _ => failure,
     }
 }
 
@@ -73,7 +98,7 @@ async fn prepare(shared: &Shared, attempt: &Attempt) -> Result<Ready, Ending> {
     let assignment = attempt.journal.assignment();
     let failed = |failure| Ending::Failed(failure, None);
     let path = codebase(shared, attempt).map_err(failed)?;
-    let running = shared.opencode.ready(OPENCODE_PATIENCE).await.map_err(failed)?;
+    let (running, using) = shared.opencode.enter(OPENCODE_PATIENCE).await.map_err(failed)?;
     let directory = path.to_string_lossy().into_owned();
     let new_session = assignment.session_id.is_none();
     let choice = session::choose(&running, &assignment.task, &directory, new_session).await.map_err(failed)?;
@@ -82,11 +107,14 @@ async fn prepare(shared: &Shared, attempt: &Attempt) -> Result<Ready, Ending> {
     let (message_id, part_id) = ids(attempt);
     let text = if assignment.continuation { continuation(&assignment.task.prompt) } else { assignment.task.prompt.clone() };
     let events = running.routes.open(&session.id);
-    let route = RouteGuard(Arc::clone(&running), session.id.clone());
+    let route = RouteGuard(Arc::clone(&running), session.id.clone(), using);
     let prepared = Prepared { session_id: SessionId(session.id.clone()), message_id: message_id.clone() };
-    attempt.journal.prepare(prepared).map_err(|error| {
-        failed(Failure::new(code::SPOOL_ERROR, format!("the worker cannot write its spool ({error}); free some space on it and try again")))
-    })?;
+    if let Err(error) = attempt.journal.prepare(prepared) {
+        // Nothing was prompted yet: whoever has room may do it.
+        tracing::error!("{}: handed back, the spool cannot be written: {error}", attempt.describe());
+        shared.room.close_after(shared, &error).await;
+        return Err(Ending::HandedBack);
+    }
     attempt.wake.notify_one();
     wait_until_known(shared, attempt).await?;
     let prompt = Prompt { message_id, part_id, mode: choice.mode, model: choice.model, text };
@@ -139,7 +167,8 @@ fn continuation(prompt: &str) -> String {
 async fn prompted(shared: &Shared, attempt: &Attempt, mut ready: Ready, speech: &mut Speech<'_>) -> Ending {
     let begun = Instant::now();
     let now = || u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let mut run = Run::new(&ready.session, &ready.prompt.message_id, PathBuf::from(&ready.directory), shared.config.limits, now());
+    let mut run = Run::new(&ready.session, &ready.prompt.message_id, PathBuf::from(&ready.directory), shared.config.limits, now())
+        .with_deadline(attempt.task().deadline);
     if let Err(error) = ready.running.client.prompt(&ready.session, &ready.prompt).await {
         // It may have been accepted all the same.
         stop::end(&ready.running, &ready.directory, &run.sessions()).await;
@@ -186,6 +215,7 @@ async fn follow(attempt: &Attempt, ready: &mut Ready, run: &mut Run, speech: &mu
                 None => return Followed::Lost,
             },
             () = lost.cancelled() => return Followed::Lost,
+            answer = attempt.answered() => run.on_answer(answer.interaction_id, answer.reply, now()),
             _ = tick.tick() => run.on_tick(now()),
         };
         let mut todo = std::collections::VecDeque::from(actions);
@@ -201,25 +231,48 @@ async fn follow(attempt: &Attempt, ready: &mut Ready, run: &mut Run, speech: &mu
 
 /// Does what the run asks for; gives what follows from it.
 async fn act(ready: &Ready, run: &mut Run, speech: &mut Speech<'_>, action: Action, now: u64) -> Vec<Action> {
-    let client = &ready.running.client;
-    let place = |directory: String| if directory.is_empty() { ready.directory.clone() } else { directory };
-    let refused = match action {
-        Action::Say { kind, part, delta } => {
-            speech.say(&kind, &part, &delta);
-            return Vec::new();
+    match action {
+        Action::Say { kind, part, delta } => speech.say(&kind, &part, &delta),
+        Action::Tell(kind, data) => speech.tell(kind, &data),
+        Action::Ask(asked) => {
+            let patience = i64::try_from(run.patience().as_millis()).unwrap_or(i64::MAX);
+            let deadline = Timestamp(clock::now().0.saturating_add(patience));
+            return vec![run.opened(*asked, InteractionId(Uuid::now_v7()), now, deadline)];
         }
-        Action::Tell(kind, data) => {
-            speech.tell(kind, &data);
-            return Vec::new();
+        Action::Settle(settled) => {
+            let note = settle(ready, *settled).await;
+            speech.tell(EntryKind::Interaction, &note);
         }
-        Action::RejectPermission { id, directory } => client.reject_permission(&place(directory), &id, Some(REFUSAL_TO_MODEL)).await,
-        Action::RejectQuestion { id, directory } => client.reject_question(&place(directory), &id).await,
         Action::Recheck => return recheck(ready, run, now).await,
-    };
-    if let Err(error) = refused {
-        tracing::warn!("a request of OpenCode could not be refused: {error}");
     }
     Vec::new()
+}
+
+/// Gives OpenCode an answer, again if it cannot be told whether it has it; the note says what became of it.
+async fn settle(ready: &Ready, settled: Settled) -> InteractionNote {
+    let Settled { asked, reply, mut note } = settled;
+    let client = &ready.running.client;
+    let directory = if asked.directory.is_empty() { &ready.directory } else { &asked.directory };
+    let give = async || match &reply.reply {
+        Some(word) if asked.kind == PERMISSION => {
+            client.reply_permission(directory, &asked.request, word.as_str(), reply.message.as_deref()).await
+        }
+        Some(_) => client.reject_question(directory, &asked.request).await,
+        None => client.answer_question(directory, &asked.request, &reply.answers).await,
+    };
+    let mut given = give().await;
+    for _ in 1..ANSWER_TRIES {
+        match &given {
+            Err(error) if !error.is_not_found() && !ready.running.lost.is_cancelled() => given = give().await,
+            _ => break,
+        }
+    }
+    if let Err(error) = given {
+        tracing::warn!("a request of OpenCode could not be answered: {error}");
+        InteractionState::Void.as_str().clone_into(&mut note.outcome);
+        note.reason = Some(format!("OpenCode did not take the answer: {error}"));
+    }
+    note
 }
 
 /// Reads what is stored, after events were lost or when something does not fit together.
@@ -228,6 +281,7 @@ async fn recheck(ready: &Ready, run: &mut Run, now: u64) -> Vec<Action> {
     let read = async {
         for child in client.children(&ready.session).await? {
             ready.running.routes.adopt(&ready.session, &child.id);
+            run.adopt(&child.id);
         }
         let statuses = client.statuses(&ready.directory).await?;
         let messages = client.messages_from(&ready.session, run.message(), MOST_MESSAGES).await?;
@@ -242,18 +296,22 @@ async fn recheck(ready: &Ready, run: &mut Run, now: u64) -> Vec<Action> {
             return Vec::new();
         }
     };
+    let waiting = permissions.iter().map(|request| request.id.clone()).chain(questions.iter().map(|request| request.id.clone())).collect();
+    let mut actions = run.on_waiting(&ready.directory, &waiting, now);
     let own = run.sessions();
     let event = |session: String, event| SessionEvent { session, directory: ready.directory.clone(), event };
     let mut asked: Vec<SessionEvent> = Vec::new();
     asked.extend(permissions.into_iter().map(|request| event(request.session_id.clone(), Event::Permission(Box::new(request)))));
     asked.extend(questions.into_iter().map(|request| event(request.session_id.clone(), Event::Question(Box::new(request)))));
-    let mut actions = Vec::new();
     for event in asked.iter().filter(|event| own.contains(&event.session)) {
-        actions.extend(run.on_asked_again(event));
+        actions.extend(run.on_asked_again(event, now));
     }
     let own_status = statuses.get(&ready.session);
-    // A retry that is shown now was told when it began, or is told by its next event.
-    let busy = own_status.is_some_and(|value| !matches!(status(value), Event::Other));
+    let shown = own_status.map(|value| status(value, clock::now()));
+    if let Some(retry @ Event::Retry { .. }) = &shown {
+        actions.extend(run.on_retry_shown(retry, now));
+    }
+    let busy = shown.is_some_and(|shown| shown != Event::Other);
     actions.extend(run.observe(messages.as_deref(), busy, now));
     actions
 }
@@ -262,7 +320,8 @@ async fn finish(shared: &Shared, ready: &Ready, run: &Run, verdict: Verdict, spe
     let usage = Some(run.usage());
     match verdict {
         Verdict::Answered(message) => {
-            match collect(&ready.running.client, &ready.session, run.message(), &message, Path::new(&ready.directory)).await {
+            let (directory, edited) = (Path::new(&ready.directory), !run.files().is_empty());
+            match collect(&ready.running.client, &ready.session, run.message(), &message, directory, edited).await {
                 Ok((result, mut changes)) => {
                     if changes.is_empty() {
                         changes = answer::touched(run.files());

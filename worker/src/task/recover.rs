@@ -25,16 +25,17 @@ pub async fn recover(shared: Arc<Shared>, attempt: Arc<Attempt>) {
         ending = find_out(&shared, &attempt) => ending,
         why = attempt.stopping() => Ending::of_stop(why, None),
     };
-    conclude(&shared, &attempt, ending, begun.elapsed()).await;
+    conclude(&attempt, ending, begun.elapsed());
 }
 
 async fn find_out(shared: &Shared, attempt: &Attempt) -> Ending {
+    let _working = shared.working.read().await;
     let crashed = |what: &str| Failure::new(code::WORKER_CRASHED, format!("the worker ended without notice while the task ran; {what}"));
     // What is written down comes before what is done: without a prepared session no prompt was given.
     let Some(prepared) = attempt.journal.prepared() else { return Ending::HandedBack };
     let session = prepared.session_id.as_str();
     stop::leave_no_process(&HashSet::from([session.to_owned()])).await;
-    let running = match shared.opencode.ready(PATIENCE).await {
+    let (running, _using) = match shared.opencode.enter(PATIENCE).await {
         Ok(running) => running,
         Err(failure) => return Ending::Interrupted(crashed(&failure.message), None),
     };

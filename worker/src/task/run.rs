@@ -3,29 +3,32 @@
 //! The rules follow what OpenCode was seen to do: it says that it is idle before an error is stored, says it twice after
 //! one, says nothing at all for an unknown mode, and repeats for ever what ended without a finish reason.
 
+mod asked;
+mod catch_up;
 mod emit;
 mod parts;
+mod retry;
+mod texts;
 mod verdict;
 
+pub use asked::{Asked, Settled};
 pub use verdict::{Action, Phase, Verdict};
 
-use crate::opencode::client::Message;
 use crate::opencode::error::{self, Failure, code};
 use crate::opencode::events::{Event, MessageInfo, SessionEvent};
 use crate::policy::Limits;
+use asked::Pending;
+use catch_up::Look;
 use muster_protocol::stream::{EntryKind, StatusNote};
 use muster_protocol::task::Usage;
 use muster_protocol::time::Timestamp;
 use parts::Parts;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::PathBuf;
+use texts::Source;
 
 /// How long after an error without any answer no idle need be waited for, in milliseconds.
 const ERROR_GRACE: u64 = 1_000;
-/// How long after an idle that does not fit what is stored it is read again.
-const IDLE_GRACE: u64 = 1_500;
-/// How long without an event until what is stored is read again.
-const QUIET: u64 = 15_000;
 
 /// What one message has spent.
 #[must_use]
@@ -50,7 +53,14 @@ pub struct Run {
     accepted: Option<f64>,
     begun: u64,
     last_sign: u64,
-    last_check: u64,
+    /// Until then OpenCode has said that nothing will come.
+    waits_until: u64,
+    /// The retry that was told last: which try, and when.
+    retry: Option<(u64, i64)>,
+    /// When the newest retry that was found shown is made: earlier ones are over.
+    retry_shown: i64,
+    deadline: Option<Timestamp>,
+    look: Look,
     answers: Vec<Answer>,
     spent: HashMap<String, Usage>,
     told: Usage,
@@ -59,10 +69,10 @@ pub struct Run {
     compactions: u32,
     children: BTreeSet<String>,
     asked: HashSet<String>,
+    pending: Pending,
     refused_question: Option<String>,
     error: Option<(Failure, u64)>,
     idle: Option<u64>,
-    idle_checks: u32,
     parts: Parts,
 }
 
@@ -73,6 +83,7 @@ struct Answer {
     complete: bool,
     counted: bool,
     summary: bool,
+    finish: Option<String>,
     error: Option<Failure>,
 }
 
@@ -88,7 +99,11 @@ impl Run {
             accepted: None,
             begun: now,
             last_sign: now,
-            last_check: now,
+            waits_until: now,
+            retry: None,
+            retry_shown: 0,
+            deadline: None,
+            look: Look::new(now),
             answers: Vec::new(),
             spent: HashMap::new(),
             told: Usage::default(),
@@ -97,10 +112,10 @@ impl Run {
             compactions: 0,
             children: BTreeSet::new(),
             asked: HashSet::new(),
+            pending: Pending::default(),
             refused_question: None,
             error: None,
             idle: None,
-            idle_checks: 0,
             parts: Parts::new(codebase),
         }
     }
@@ -148,7 +163,7 @@ impl Run {
         if event.session == self.session {
             self.on_own(event, now, &mut actions);
         } else {
-            self.on_childs(event, &mut actions);
+            self.on_childs(event, now, &mut actions);
         }
         self.check_limits(now);
         actions
@@ -157,16 +172,9 @@ impl Run {
     fn on_own(&mut self, event: &SessionEvent, now: u64, actions: &mut Vec<Action>) {
         match &event.event {
             Event::Busy => self.on_busy(actions),
-            Event::Retry { attempt, message, next } => {
-                self.phase = Phase::Retrying;
-                let note = StatusNote {
-                    state: "retry".to_owned(),
-                    message: Some(error::scrub(message)),
-                    retry: Some(*attempt),
-                    next_at: Some(Timestamp(*next)),
-                    ..StatusNote::default()
-                };
-                actions.push(emit::tell(EntryKind::Status, &note));
+            Event::Retry { .. } => {
+                let discards = self.parts.break_off(Source::Event);
+                self.on_retry(&event.event, discards, now, actions);
             }
             Event::Idle => self.on_idle(now),
             Event::Error(error) => self.on_error(error::from_opencode(error), now),
@@ -175,51 +183,33 @@ impl Run {
                 let note = StatusNote { state: "compacted".to_owned(), ..StatusNote::default() };
                 actions.push(emit::tell(EntryKind::Status, &note));
             }
-            Event::Message(info) => self.on_message(info, actions),
+            Event::Message(info) => {
+                self.on_message(info, actions);
+                self.take_back_unkept(info, actions);
+            }
             Event::Part(part) if self.is_streamed(&part.message_id) => {
                 if let Some(child) = part.state["metadata"]["sessionId"].as_str() {
                     self.children.insert(child.to_owned());
                 }
-                self.parts.on_part(part, now, actions);
+                self.parts.on_part(part, Source::Event, now, actions);
             }
             Event::Delta { message, part, delta } if self.is_streamed(message) => self.parts.on_delta(part, delta, actions),
             Event::Todos(items) => actions.push(emit::todos(items)),
-            Event::Gap => {
-                self.parts.doubt();
-                self.last_check = now;
-                actions.push(Action::Recheck);
-            }
-            _ => self.on_asked(event, actions),
+            Event::Gap => self.on_gap(now, actions),
+            _ => self.on_asked(event, now, actions),
         }
     }
 
-    fn on_childs(&mut self, event: &SessionEvent, actions: &mut Vec<Action>) {
+    fn on_childs(&mut self, event: &SessionEvent, now: u64, actions: &mut Vec<Action>) {
         match &event.event {
             Event::Created { .. } => drop(self.children.insert(event.session.clone())),
+            // The run waits for its subagent.
+            Event::Retry { .. } => self.on_retry(&event.event, Vec::new(), now, actions),
             Event::Message(info) if info.is_assistant() => {
                 self.children.insert(event.session.clone());
                 self.count(info, actions);
             }
-            _ => self.on_asked(event, actions),
-        }
-    }
-
-    /// Refuses permissions and questions, whichever session asks; each once.
-    fn on_asked(&mut self, event: &SessionEvent, actions: &mut Vec<Action>) {
-        let directory = event.directory.clone();
-        match &event.event {
-            Event::Permission(request) if self.asked.insert(request.id.clone()) => {
-                actions.push(emit::permission(request));
-                actions.push(Action::RejectPermission { id: request.id.clone(), directory });
-            }
-            Event::Question(request) if self.asked.insert(request.id.clone()) => {
-                if event.session == self.session {
-                    self.refused_question = Some(emit::question_title(request));
-                }
-                actions.push(emit::question(request));
-                actions.push(Action::RejectQuestion { id: request.id.clone(), directory });
-            }
-            _ => {}
+            _ => self.on_asked(event, now, actions),
         }
     }
 
@@ -230,6 +220,12 @@ impl Run {
         }
         self.phase = Phase::Working;
         self.idle = None;
+    }
+
+    /// The task's deadline: a retry after it is not waited for.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Option<Timestamp>) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Notes an error. That something was aborted, before there is an answer, is late news of the prompt before.
@@ -245,20 +241,29 @@ impl Run {
             // What went wrong before this one was there went wrong with another one.
             self.error = None;
         }
-        if !info.is_assistant() || self.accepted.is_none_or(|accepted| info.time.created < accepted) {
+        // An answer to our prompt says so. One that goes on after a compaction answers another message: only its time tells, by a clock
+        // that may have been set meanwhile.
+        let is_late = self.accepted.is_none_or(|accepted| info.time.created < accepted);
+        if !info.is_assistant() || (is_late && info.parent_id.as_deref() != Some(self.message.as_str())) {
             return;
         }
         if self.phase == Phase::Prompted {
             self.on_busy(actions);
         }
+        // What is stored was read before this event, which is older.
+        if !info.is_complete() && self.answers.iter().any(|answer| answer.id == info.id && answer.complete) {
+            return;
+        }
         self.count(info, actions);
         let index = self.answers.iter().position(|answer| answer.id == info.id).unwrap_or_else(|| {
-            self.answers.push(Answer { id: info.id.clone(), complete: false, counted: false, summary: info.is_summary(), error: None });
+            let (id, summary) = (info.id.clone(), info.is_summary());
+            self.answers.push(Answer { id, complete: false, counted: false, summary, finish: None, error: None });
             self.answers.len() - 1
         });
         let Some(answer) = self.answers.get_mut(index) else { return };
         answer.complete |= info.is_complete();
         answer.summary |= info.is_summary();
+        answer.finish.clone_from(&info.finish);
         answer.error = info.error.as_ref().filter(|error| !error.is_null()).map(error::from_opencode).or_else(|| answer.error.take());
         if answer.complete && !answer.counted {
             answer.counted = true;
@@ -287,16 +292,23 @@ impl Run {
         self.conclude();
     }
 
-    /// The end, if idle was seen and the newest answer is complete.
+    /// The end, if idle was seen and the newest answer is complete; what is missing is told before.
     fn conclude(&mut self) {
+        if self.look.is_due {
+            return;
+        }
         let Some(newest) = self.answers.last().filter(|newest| newest.complete) else { return };
         let verdict = match (&newest.error, &self.refused_question) {
             (Some(failure), _) => Verdict::Failed(failure.clone()),
             (None, Some(question)) => Verdict::Failed(Failure::new(
                 code::QUESTION_REFUSED,
-                format!(
-                    "the run asked a question and nobody can answer while it runs unattended: {question}; put the answer into the prompt"
-                ),
+                format!("the run asked a question that was not answered: {question}; put the answer into the prompt"),
+            )),
+            // A refusal makes OpenCode refuse what else the session asks, without a word to the model; that ends the run.
+            (None, None) if newest.finish.as_deref() == Some("tool-calls") && !self.asked.is_empty() => Verdict::Failed(Failure::new(
+                code::PERMISSION_REFUSED,
+                "OpenCode ended the run because one of several things that it asked for at once was refused; permit it, or put into the prompt \
+                 what to do without",
             )),
             (None, None) => Verdict::Answered(self.answers.iter().rev().find(|answer| !answer.summary).unwrap_or(newest).id.clone()),
         };
@@ -315,45 +327,17 @@ impl Run {
             self.phase = Phase::Over(Verdict::Failed(failure.clone()));
             return Vec::new();
         }
-        self.check_limits(now);
-        let since_check = now.saturating_sub(self.last_check);
-        let idle_unclear = self.idle.is_some_and(|idle| now.saturating_sub(idle) >= IDLE_GRACE) && since_check >= IDLE_GRACE;
-        let quiet = now.saturating_sub(self.last_sign) >= QUIET && since_check >= QUIET;
-        if self.verdict().is_none() && (idle_unclear || quiet) {
-            self.last_check = now;
-            return vec![Action::Recheck];
-        }
-        Vec::new()
-    }
-
-    /// Takes in what is stored: the messages from the prompt's own on (none if it is not there), and whether the session works.
-    pub fn observe(&mut self, messages: Option<&[Message]>, busy: bool, now: u64) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if self.verdict().is_some() {
+        let expired = self.pending.expire(now);
+        if !expired.is_empty() {
+            self.last_sign = now;
+            let mut actions = Vec::new();
+            for settled in expired {
+                self.settle(settled, &mut actions);
+            }
             return actions;
         }
-        for message in messages.unwrap_or_default() {
-            self.on_message(&message.info, &mut actions);
-            if self.is_streamed(&message.info.id) {
-                message.parts.iter().for_each(|part| self.parts.on_part(part, now, &mut actions));
-            }
-        }
-        if busy {
-            self.on_busy(&mut actions);
-            self.idle_checks = 0;
-        } else {
-            self.on_idle(now);
-            self.idle_checks += 1;
-            // Read twice, seconds apart, as neither working nor answered: it never will be.
-            if self.idle_checks >= 3 && self.verdict().is_none() {
-                self.phase = Phase::Over(Verdict::Failed(self.error.take().map_or_else(
-                    || Failure::new(code::OPENCODE_ERROR, "OpenCode stopped working on the prompt without an answer; try again"),
-                    |(failure, _)| failure,
-                )));
-            }
-        }
         self.check_limits(now);
-        actions
+        if self.verdict().is_none() { self.look_again(now) } else { Vec::new() }
     }
 
     fn check_limits(&mut self, now: u64) {
@@ -363,8 +347,9 @@ impl Run {
         let broken = emit::broken_limit(
             &self.limits,
             &emit::Spent {
-                ran_ms: now.saturating_sub(self.begun),
-                silent_ms: now.saturating_sub(self.last_sign),
+                // The time that people take is not the run's.
+                ran_ms: now.saturating_sub(self.begun).saturating_sub(self.pending.waited(now)),
+                silent_ms: if self.pending.is_waiting() { 0 } else { now.saturating_sub(self.last_sign.max(self.waits_until)) },
                 steps: self.steps.len(),
                 unfinished: self.unfinished,
                 compactions: self.compactions,
@@ -374,15 +359,6 @@ impl Run {
         if let Some(failure) = broken {
             self.phase = Phase::Over(Verdict::Stop(failure));
         }
-    }
-
-    /// Takes in a permission or question that was found waiting.
-    pub fn on_asked_again(&mut self, event: &SessionEvent) -> Vec<Action> {
-        let mut actions = Vec::new();
-        if self.verdict().is_none() {
-            self.on_asked(event, &mut actions);
-        }
-        actions
     }
 
     /// The id of the prompt's message.

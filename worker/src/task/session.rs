@@ -1,5 +1,7 @@
 //! Which session gets the prompt, with which model and mode; checked before anything is begun, for a clear failure.
 
+mod fork;
+
 use crate::opencode::client::{OpenCodeError, Session};
 use crate::opencode::error::{Failure, code};
 use crate::opencode::events::MessageInfo;
@@ -76,6 +78,10 @@ pub(super) async fn open(running: &Running, assignment: &Assignment, directory: 
         }
         Err(error) => return Err(failed(&error)),
     };
+    // What an interrupted attempt of this task has copied is its own: it is continued, not copied again.
+    if assignment.fork && !fork::is_of(&session, &assignment.task) {
+        return fork::fork(running, &session, assignment, worker).await;
+    }
     if assignment.continuation {
         // Whatever is left of the interrupted run must not answer beside the new one.
         running.client.abort(id.as_str()).await.map_err(|e| failed(&e))?;
@@ -90,8 +96,10 @@ async fn ensure_free(running: &Running, session: &Session, continuation: bool) -
         Err(Failure::new(
             code::SESSION_BUSY,
             format!(
-                "the OpenCode session {} is in use elsewhere ({why}); wait until it is done, or fork it and continue the fork",
-                session.id
+                "the OpenCode session {id} is in use elsewhere ({why}); wait until it is done, or continue a copy of it: \
+                 `\"fork\": true` in the request to resume it, or `muster chat --session {id} --fork` \
+                 (`muster run --session {id} --fork \"..\"`)",
+                id = session.id
             ),
         ))
     };
@@ -104,12 +112,17 @@ async fn ensure_free(running: &Running, session: &Session, continuation: bool) -
     }
     // Another process on the same home gives no status here: only its messages show that it works.
     let newest = running.client.newest_messages(&session.id, 1).await.map_err(|e| failed(&e))?;
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
-    let now = crate::clock::now().0 as f64;
-    match newest.last().map(|message| in_use(&message.info, now)) {
+    match newest.last().map(|message| in_use(&message.info, now())) {
         Some(true) => busy("its newest message is unfinished or younger than a minute"),
         _ => Ok(()),
     }
+}
+
+/// The time in milliseconds since 1970, as OpenCode gives it.
+fn now() -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 fit")]
+    let now = crate::clock::now().0 as f64;
+    now
 }
 
 fn in_use(newest: &MessageInfo, now: f64) -> bool {

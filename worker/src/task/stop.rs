@@ -69,7 +69,7 @@ async fn quiet(running: &Running, directory: &str, sessions: &mut HashSet<String
 async fn refuse_all(running: &Running, directory: &str, sessions: &HashSet<String>) -> Result<(), OpenCodeError> {
     for request in running.client.permissions(directory).await? {
         if sessions.contains(&request.session_id) {
-            gone_is_fine(running.client.reject_permission(directory, &request.id, None).await)?;
+            gone_is_fine(running.client.reply_permission(directory, &request.id, "reject", None).await)?;
         }
     }
     for request in running.client.questions(directory).await? {

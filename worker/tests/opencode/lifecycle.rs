@@ -36,31 +36,31 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-struct Setup {
-    plane: Arc<Plane>,
-    llm: Llm,
-    dir: tempfile::TempDir,
+pub(crate) struct Setup {
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) llm: Llm,
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { plane: Plane::start(), llm: Llm::start(), dir: tempfile::tempdir().unwrap() }
     }
 
-    fn start(&self, options: Options) -> Daemon {
+    pub(crate) fn start(&self, options: Options) -> Daemon {
         let daemon = Daemon::start(&self.plane, Some(&self.llm), self.dir.path(), options);
         wait_for("a registration", LONG, || self.plane.registration());
         daemon
     }
 
-    fn codebase(&self) -> PathBuf {
+    pub(crate) fn codebase(&self) -> PathBuf {
         let path = self.dir.path().join(uuid::Uuid::now_v7().to_string());
         std::fs::create_dir(&path).unwrap();
         path
     }
 
     /// A run whose bash tool works until it is killed, and the process id of that work.
-    fn working(&self) -> (TaskId, i32) {
+    pub(crate) fn working(&self) -> (TaskId, i32) {
         let path = self.codebase();
         let id = self.plane.assign(assignment("!bash test -e pid && exec echo second time; echo $$ > pid; sleep 97 & wait", Some(&path)));
         let pid = wait_for("the tool", LONG, || std::fs::read_to_string(path.join("pid")).ok()?.trim().parse().ok());
@@ -68,18 +68,18 @@ impl Setup {
     }
 
     /// A run that streams for some seconds and has begun to.
-    fn streaming(&self, words: u32) -> TaskId {
+    pub(crate) fn streaming(&self, words: u32) -> TaskId {
         let id = self.plane.assign(assignment(&format!("!slow {words} 50"), Some(&self.codebase())));
         self.plane.wait(id, "some text", |known| !known.said("text").is_empty());
         id
     }
 }
 
-fn is_alive(pid: i32) -> bool {
+pub(crate) fn is_alive(pid: i32) -> bool {
     table::read(pid).is_some_and(|process| !process.zombie)
 }
 
-fn kill(pid: i32) {
+pub(crate) fn kill(pid: i32) {
     rustix::process::kill_process(rustix::process::Pid::from_raw(pid).unwrap(), Signal::KILL).unwrap();
 }
 
@@ -270,7 +270,7 @@ fn lease_lost() {
 
 fn silent() {
     let setup = Setup::new();
-    let daemon = setup.start(Options::default());
+    let daemon = setup.start(Options { env: vec![("MUSTER_OPENCODE_SILENCE_S", "11".to_owned())], ..Options::default() });
     let (id, _) = setup.working();
     let first = daemon.opencode_pid().unwrap();
     rustix::process::kill_process(rustix::process::Pid::from_raw(first).unwrap(), Signal::STOP).unwrap();

@@ -1,15 +1,15 @@
 //! Runs: what they say, how they end.
 
-use crate::support::daemon::{Daemon, Options, assignment};
-use crate::support::llm::Llm;
-use crate::support::plane::{Known, Plane};
+use crate::support::daemon::assignment;
+use crate::support::plane::Known;
+use crate::support::suite::Suite;
 use crate::support::{LONG, wait_for};
 use crate::trial;
 use libtest_mimic::Trial;
 use muster_protocol::task::ReportStatus;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 pub(crate) fn trials() -> Vec<Trial> {
     vec![
@@ -24,9 +24,9 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("a_stream_without_finish_is_stopped", endless),
         trial("a_cancel_while_text_streams_reaches_the_provider", cancel_text),
         trial("a_cancel_while_a_tool_runs_leaves_no_process", cancel_tool),
-        trial("a_permission_is_refused_and_told_and_the_run_goes_on", permission),
-        trial("a_question_is_refused_and_told", question),
-        trial("a_permission_in_a_subagent_is_refused", subagent),
+        trial("a_permission_that_nobody_gives_is_refused_and_the_run_goes_on", permission),
+        trial("a_question_that_nobody_answers_ends_the_run", question),
+        trial("a_permission_in_a_subagent_that_nobody_gives_is_refused", subagent),
         trial("a_megabyte_arrives_whole", big),
         trial("the_modes_without_opencode_work", builtin),
         trial("the_password_of_opencode_is_not_seen_by_tools", password),
@@ -35,44 +35,20 @@ pub(crate) fn trials() -> Vec<Trial> {
     ]
 }
 
-struct Suite {
-    plane: Arc<Plane>,
-    llm: Llm,
-    daemon: Daemon,
-    dir: PathBuf,
-}
-
 static SUITE: OnceLock<Suite> = OnceLock::new();
 
 /// One daemon with one OpenCode for all tests of this file.
 fn suite() -> &'static Suite {
-    SUITE.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap().keep();
-        let (plane, llm) = (Plane::start(), Llm::start());
-        let daemon = Daemon::start(&plane, Some(&llm), &dir, Options::default());
-        wait_for("models", LONG, || plane.registration().filter(|registration| !registration.models.is_empty()));
-        Suite { plane, llm, daemon, dir }
-    })
+    SUITE.get_or_init(|| Suite::start(|_| vec![("MUSTER_ANSWER_TIMEOUT_S", "1".to_owned())]))
 }
 
 /// Ends what [`suite`] has started.
 pub(crate) fn finish() {
-    if let Some(suite) = SUITE.get() {
-        suite.daemon.end();
-        suite.llm.end();
-        let _ = std::fs::remove_dir_all(&suite.dir);
-    }
+    SUITE.get().into_iter().for_each(Suite::end);
 }
 
-/// A fresh codebase: a git repository with one file.
 fn codebase() -> PathBuf {
-    let path = suite().dir.join(uuid::Uuid::now_v7().to_string());
-    std::fs::create_dir(&path).unwrap();
-    std::fs::write(path.join("a.txt"), "hello file\n").unwrap();
-    for args in [["init", "-q", "."].as_slice(), &["add", "."], &["-c", "user.name=n", "-c", "user.email=e", "commit", "-qm", "x"]] {
-        assert!(std::process::Command::new("git").current_dir(&path).args(args).status().unwrap().success());
-    }
-    path
+    suite().repository()
 }
 
 fn run_in(prompt: &str, path: &Path) -> (Known, ReportStatus) {
@@ -222,8 +198,9 @@ fn permission() {
     let (known, end) = run("!read /etc/hostname");
     assert_eq!(end.status.as_str(), "completed", "{end:?}");
     let asked = known.data("interaction");
-    assert_eq!((&asked[0]["kind"], &asked[0]["outcome"]), (&json!("permission"), &json!("rejected")));
-    assert!(asked[0]["title"].as_str().unwrap().contains("external_directory") && asked[0]["reason"].is_string());
+    assert_eq!((&asked[0]["kind"], &asked[0]["outcome"]), (&json!("permission"), &json!("open")));
+    assert!(asked[0]["title"].as_str().unwrap().contains("external_directory") && asked[0]["deadline"].is_string());
+    assert_eq!((&asked[1]["id"], &asked[1]["outcome"]), (&asked[0]["id"], &json!("expired")));
     assert!(known.data("tool").iter().any(|tool| tool["state"] == "error"));
 }
 
@@ -238,7 +215,7 @@ fn question() {
 fn subagent() {
     let (known, end) = run(r#"!tool task {"description":"sub","prompt":"!read /etc/hostname","subagent_type":"general"}"#);
     assert_eq!(end.status.as_str(), "completed", "{end:?}");
-    assert_eq!(known.data("interaction")[0]["outcome"], "rejected");
+    assert_eq!(known.data("interaction")[1]["outcome"], "expired");
     assert!(known.said("text").starts_with("tool said:"), "only the run's own text is streamed: {}", known.said("text"));
 }
 
@@ -280,12 +257,14 @@ fn password() {
 }
 
 fn latency() {
-    let (known, _) = run("!slow 40 50");
-    let mut delays: Vec<i64> = known.entries.iter().zip(&known.arrived).map(|(entry, arrived)| arrived.0 - entry.at.0).collect();
-    delays.sort_unstable();
-    let median = delays[delays.len() / 2];
-    assert!(known.data("text").len() > 20, "told in pieces: {}", known.data("text").len());
-    assert!(median < 250, "half of the entries took longer than {median} ms: {delays:?}");
+    let (path, plane) = (codebase(), &suite().plane);
+    let id = plane.assign(assignment("!bash while test ! -e go; do sleep 0.05; done", Some(&path)));
+    // The run cannot go on before its entries have arrived.
+    plane.wait(id, "what was said before the tool", |known| known.said("text").starts_with("Running."));
+    plane.wait(id, "the running tool", |known| known.data("tool").iter().any(|tool| tool["state"] == "running"));
+    std::fs::write(path.join("go"), "").unwrap();
+    let (_, end) = plane.ended(id);
+    assert_eq!(end.status.as_str(), "completed", "{end:?}");
 }
 
 fn several() {

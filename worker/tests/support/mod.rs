@@ -1,8 +1,13 @@
 //! What the tests of the daemon run against: the real OpenCode, a fake LLM, and a stand-in for the control plane.
 
+pub(crate) mod by_hand;
 pub(crate) mod daemon;
+pub(crate) mod disk;
+pub(crate) mod left;
 pub(crate) mod llm;
 pub(crate) mod plane;
+pub(crate) mod sessions;
+pub(crate) mod suite;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

@@ -1,12 +1,12 @@
 //! A stand-in for the control plane's side of the worker's protocol: it assigns what a test tells it to and keeps what the
 //! worker reports, with the refusals that the protocol names. The real one is tried against the worker elsewhere.
 
+use super::sessions::Sessions;
 use muster_protocol::digest::OutputDigest;
 use muster_protocol::ids::TaskId;
 use muster_protocol::stream::{AppendEntries, Entry};
 use muster_protocol::task::{ReportStatus, ReportedStatus};
-use muster_protocol::time::Timestamp;
-use muster_protocol::worker::{Pull, RegisterWorker};
+use muster_protocol::worker::{Drain, Pull, RegisterWorker};
 use serde_json::{Value, json};
 use std::collections::{HashMap, HashSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -25,7 +25,6 @@ pub(crate) struct Known {
     pub(crate) begun: u32,
     pub(crate) session: Option<String>,
     pub(crate) entries: Vec<Entry>,
-    pub(crate) arrived: Vec<Timestamp>,
     pub(crate) end: Option<ReportStatus>,
     pub(crate) verified: bool,
 }
@@ -54,10 +53,14 @@ struct State {
     registrations: Vec<RegisterWorker>,
     refuse_all: bool,
     refuse_begun: bool,
+    refuse_drain: bool,
     lose_pull_answers: u32,
     superseded: bool,
     unregistered: bool,
     draining: bool,
+    /// What the worker tells of its sessions; none of it is known to a server that was just set up.
+    sessions: Sessions,
+    drain_reason: Option<String>,
 }
 
 pub(crate) struct Plane {
@@ -112,12 +115,30 @@ impl Plane {
         self.lock().refuse_begun = refuse;
     }
 
+    pub(crate) fn refuse_drain(&self, refuse: bool) {
+        self.lock().refuse_drain = refuse;
+    }
+
     pub(crate) fn lose_pull_answers(&self, count: u32) {
         self.lock().lose_pull_answers = count;
     }
 
     pub(crate) fn supersede(&self) {
         self.lock().superseded = true;
+        self.changed.notify_all();
+    }
+
+    /// What the worker has told of its sessions.
+    pub(crate) fn sessions(&self) -> Sessions {
+        self.lock().sessions.clone()
+    }
+
+    /// Forgets everything: codebases get new ids.
+    pub(crate) fn lose_database(&self) {
+        let mut state = self.lock();
+        state.sessions = Sessions { server: state.sessions.server + 1, ..Sessions::default() };
+        state.registrations.clear();
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -133,6 +154,11 @@ impl Plane {
 
     pub(crate) fn draining(&self) -> bool {
         self.lock().draining
+    }
+
+    pub(crate) fn drain_reason(&self) -> Option<String> {
+        let state = self.lock();
+        state.drain_reason.clone().filter(|_| state.draining)
     }
 
     pub(crate) fn registration(&self) -> Option<RegisterWorker> {
@@ -178,12 +204,26 @@ impl Plane {
             ["v1", "opencode", "workers", "register"] => Some(self.register(serde_json::from_slice(body).unwrap())),
             ["v1", "opencode", "workers", _, "pull"] => self.pull(&serde_json::from_slice(body).unwrap()),
             ["v1", "opencode", "workers", _, "drain"] => {
-                self.lock().draining = true;
+                let drain: Drain = serde_json::from_slice(body).unwrap();
+                let mut state = self.lock();
+                if state.refuse_drain {
+                    return Some(refusal(503, "overloaded", &Value::Null));
+                }
+                state.draining = true;
+                state.drain_reason = drain.reason;
+                Some((200, json!({"success": true})))
+            }
+            ["v1", "opencode", "workers", _, "resume"] => {
+                self.lock().draining = false;
                 Some((200, json!({"success": true})))
             }
             ["v1", "opencode", "workers", _, "unregister"] => {
                 self.lock().unregistered = true;
                 Some((200, json!({"success": true})))
+            }
+            ["v1", "opencode", "codebases", codebase, "sessions", rest @ ..] => {
+                let mut state = self.lock();
+                Some(state.sessions.route(codebase, rest, body))
             }
             ["v1", "opencode", "tasks", id, "stream"] => Some(self.append(id.parse().unwrap(), serde_json::from_slice(body).unwrap())),
             ["v1", "opencode", "tasks", id, "status"] => Some(self.report(id.parse().unwrap(), serde_json::from_slice(body).unwrap())),
@@ -192,13 +232,14 @@ impl Plane {
     }
 
     fn register(&self, body: RegisterWorker) -> (u16, Value) {
+        let codebases = self.lock().sessions.codebases(&body);
         let worker = json!({"worker_id": body.worker_id, "name": body.name, "hostname": null, "capabilities": [], "models": [],
-            "global_codebase_id": null, "status": "active", "registered_at": 0, "last_seen": 0});
+            "global_codebase_id": null, "status": "active", "registered_at": 0, "last_seen": 0, "drain_reason": self.drain_reason()});
         self.lock().registrations.push(body);
         self.changed.notify_all();
         (
             200,
-            json!({"success": true, "worker": worker, "registration": 1, "lease_ms": 6_000, "wait_ms": WAIT.as_millis(), "codebases": []}),
+            json!({"success": true, "worker": worker, "registration": 1, "lease_ms": 6_000, "wait_ms": WAIT.as_millis(), "codebases": codebases}),
         )
     }
 
@@ -258,7 +299,6 @@ impl Plane {
         }
         for entry in body.entries.into_iter().filter(|entry| entry.seq >= have) {
             known.entries.push(entry);
-            known.arrived.push(muster_worker::clock::now());
         }
         (200, json!({"next_seq": known.entries.len()}))
     }

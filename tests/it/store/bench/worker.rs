@@ -34,6 +34,7 @@ impl Bench {
             slots: Some(1),
             codebases: vec![home()],
             opencode_version: Some("1.0.0".to_owned()),
+            problem: None,
         }
     }
 

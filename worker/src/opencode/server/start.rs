@@ -18,6 +18,8 @@ use tokio::sync::oneshot;
 const START: Duration = Duration::from_secs(90);
 /// How long it may take to end after it was asked.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long what it said last may take to be read.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How many lines of its output are kept for a complaint.
 const TAIL: usize = 20;
 /// The longest line kept of its output, in bytes.
@@ -29,13 +31,20 @@ pub(super) struct Started {
     pub(super) client: OpenCodeClient,
     pub(super) version: String,
     pub(super) program: PathBuf,
+    pid: Option<u32>,
+}
+
+/// The processes that run, written down so that a later start can end those that were left: the newest first.
+pub(super) struct Noted {
+    file: PathBuf,
+    processes: Mutex<Vec<(i32, u64)>>,
 }
 
 type Tail = Arc<Mutex<VecDeque<String>>>;
 
 /// Starts it and waits for the line that says where it listens. The port is never polled: a request that comes
 /// between the opening of the port and that line is never answered.
-pub(super) async fn start(setup: &Setup, program: &Path) -> Result<Started, String> {
+pub(super) async fn start(setup: &Setup, program: &Path, noted: &Noted) -> Result<Started, String> {
     let program = std::fs::canonicalize(program).unwrap_or_else(|_| program.to_owned());
     // Two UUIDs of the operating system's randomness.
     let password = SecretString::from(format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple()));
@@ -49,14 +58,16 @@ pub(super) async fn start(setup: &Setup, program: &Path) -> Result<Started, Stri
         .stderr(Stdio::piped())
         .kill_on_drop(true);
     let mut child = setup.spawner.spawn(command).await.map_err(|e| format!("{} cannot be started: {e}", program.display()))?;
-    note(&setup.pid_file, &child);
+    let pid = child.id();
+    noted.add(pid);
     let tail = Tail::default();
     let (said, address) = oneshot::channel();
+    let mut drains = tokio::task::JoinSet::new();
     if let Some(stdout) = child.stdout.take() {
-        tokio::spawn(drain(stdout, Arc::clone(&tail), Some(said)));
+        drains.spawn(drain(stdout, Arc::clone(&tail), Some(said)));
     }
     if let Some(stderr) = child.stderr.take() {
-        tokio::spawn(drain(stderr, Arc::clone(&tail), None));
+        drains.spawn(drain(stderr, Arc::clone(&tail), None));
     }
     let listening = tokio::select! {
         address = tokio::time::timeout(START, address) => match address {
@@ -71,9 +82,15 @@ pub(super) async fn start(setup: &Setup, program: &Path) -> Result<Started, Stri
         Err(problem) => Err(problem),
     };
     match answer {
-        Ok((client, version)) => Ok(Started { child, client, version, program }),
+        Ok((client, version)) => {
+            drains.detach_all();
+            Ok(Started { child, client, version, program, pid })
+        }
         Err(problem) => {
             process::stop(&mut child, GRACE).await;
+            noted.remove(pid);
+            // What it said last is on its way; a child of it may keep the pipe open.
+            let _ = tokio::time::timeout(LAST_WORDS, async { while drains.join_next().await.is_some() {} }).await;
             Err(format!("{problem}{}", last_words(&tail)))
         }
     }
@@ -87,11 +104,12 @@ async fn answering(address: &str, password: SecretString) -> Result<(OpenCodeCli
 
 impl Started {
     /// Ends it: its runs are aborted and stored and their tools killed, then the process itself.
-    pub(super) async fn stop(&mut self) {
+    pub(super) async fn stop(&mut self, noted: &Noted) {
         if let Err(error) = self.client.dispose().await {
             tracing::debug!("OpenCode does not give up its runs: {error}");
         }
         let exit = process::stop(&mut self.child, GRACE).await;
+        noted.remove(self.pid);
         tracing::debug!("OpenCode was stopped ({exit})");
     }
 }
@@ -128,31 +146,46 @@ fn last_words(tail: &Tail) -> String {
     format!("; it said last: {}", crate::opencode::error::scrub(&words.into_iter().rev().collect::<Vec<_>>().join(" | ")))
 }
 
-/// Notes the process, so that [`end_stale`] finds it.
-fn note(pid_file: &Path, child: &Child) {
-    let started = child.id().and_then(|pid| table::read(i32::try_from(pid).ok()?));
-    if let Some(process) = started {
-        let noted = write_durably(pid_file, format!("{} {}\n", process.pid, process.started).as_bytes());
-        if let Err(error) = noted {
-            tracing::warn!("cannot note OpenCode's process id in {}: {error}", pid_file.display());
+impl Noted {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { file, processes: Mutex::default() }
+    }
+
+    fn add(&self, pid: Option<u32>) {
+        let started = pid.and_then(|pid| table::read(i32::try_from(pid).ok()?));
+        if let Some(process) = started {
+            self.change(|all| all.insert(0, (process.pid, process.started)));
+        }
+    }
+
+    fn remove(&self, pid: Option<u32>) {
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+        self.change(|all| all.retain(|(known, _)| Some(*known) != pid));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Vec<(i32, u64)>)) {
+        let mut all = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut all);
+        let lines: Vec<String> = all.iter().map(|(pid, started)| format!("{pid} {started}\n")).collect();
+        let text = lines.concat();
+        let written = if text.is_empty() { std::fs::remove_file(&self.file) } else { write_durably(&self.file, text.as_bytes()) };
+        if let Err(error) = written.or_else(|error| if error.kind() == std::io::ErrorKind::NotFound { Ok(()) } else { Err(error) }) {
+            tracing::warn!("cannot note OpenCode's processes in {}: {error}", self.file.display());
         }
     }
 }
 
-/// Forgets the noted process.
-pub(super) fn forget(pid_file: &Path) {
-    let _ = std::fs::remove_file(pid_file);
-}
-
-/// Ends the server of a worker that did not end it itself.
+/// Ends the servers of a worker that did not end them itself.
 pub(super) fn end_stale(pid_file: &Path) {
     let Ok(text) = std::fs::read_to_string(pid_file) else { return };
-    let mut fields = text.split_whitespace();
-    let noted = fields.next().and_then(|pid| pid.parse().ok()).zip(fields.next().and_then(|started| started.parse().ok()));
-    if let Some((pid, started)) = noted
-        && table::kill_stale(pid, started)
-    {
-        tracing::warn!("an OpenCode server of an earlier start of this worker was still running (process {pid}) and was ended");
+    for line in text.lines() {
+        let mut fields = line.split_whitespace();
+        let noted = fields.next().and_then(|pid| pid.parse().ok()).zip(fields.next().and_then(|started| started.parse().ok()));
+        if let Some((pid, started)) = noted
+            && table::kill_stale(pid, started)
+        {
+            tracing::warn!("an OpenCode server of an earlier start of this worker was still running (process {pid}) and was ended");
+        }
     }
-    forget(pid_file);
+    let _ = std::fs::remove_file(pid_file);
 }

@@ -7,30 +7,46 @@ use crate::task::Ending;
 use muster_protocol::stream::FileChange;
 use muster_protocol::task::Usage;
 use std::path::Path;
+use std::time::Duration;
 
 /// The longest patch that is passed on, in bytes.
 const MAX_PATCH: usize = 65_536;
 /// How many messages of a run are looked through.
 const MOST_MESSAGES: usize = 5_000;
 
-/// Text and changes of the answer `answer` to the prompt `prompt`.
+/// How often OpenCode is asked for the changes of a run that changed files: it stores them a moment after the run is over.
+const DIFF_TRIES: u32 = 10;
+/// The pause in between.
+const DIFF_PAUSE: Duration = Duration::from_millis(200);
+
+/// Text and changes of the answer `answer` to the prompt `prompt`; `edited` is whether the run was seen to change files.
 pub(crate) async fn collect(
     client: &OpenCodeClient,
     session: &str,
     prompt: &str,
     answer: &str,
     codebase: &Path,
+    edited: bool,
 ) -> Result<(String, Vec<FileChange>), OpenCodeError> {
     let message = client.message(session, answer).await?;
-    let diffs = match client.diff(session, prompt).await {
-        Ok(diffs) => diffs,
-        Err(error) => {
-            tracing::warn!("the changes of a run cannot be read: {error}");
-            Vec::new()
-        }
-    };
+    let diffs = diffs(client, session, prompt, edited).await.unwrap_or_else(|error| {
+        tracing::warn!("the changes of a run cannot be read: {error}");
+        Vec::new()
+    });
     let root = Path::new(&message.info.path.root).to_owned();
     Ok((text(&message), diffs.into_iter().map(|diff| change(diff, &root, codebase)).collect()))
+}
+
+async fn diffs(client: &OpenCodeClient, session: &str, prompt: &str, edited: bool) -> Result<Vec<Diff>, OpenCodeError> {
+    for _ in 1..DIFF_TRIES {
+        let diffs = client.diff(session, prompt).await?;
+        // Where it keeps no snapshots there will never be any, and the names of the files are all there is.
+        if !diffs.is_empty() || !edited {
+            return Ok(diffs);
+        }
+        tokio::time::sleep(DIFF_PAUSE).await;
+    }
+    client.diff(session, prompt).await
 }
 
 /// The text that the model wrote. After a repeated provider request an empty part stays behind.
@@ -92,7 +108,7 @@ pub(crate) async fn look_up(running: &Running, session: &str, prompt: &str, code
         let cut = failure.code == error::code::ABORTED;
         return Ok(if cut { Stored::Unfinished } else { Stored::Ended(Ending::Failed(failure, usage)) });
     }
-    let (result, changes) = collect(&running.client, session, prompt, &newest.info.id, codebase).await?;
+    let (result, changes) = collect(&running.client, session, prompt, &newest.info.id, codebase, false).await?;
     Ok(Stored::Ended(Ending::Completed { result, usage, changes }))
 }
 

@@ -2,12 +2,14 @@
 
 use super::Action;
 use crate::opencode::error::{Failure, code};
-use crate::opencode::events::{MessageInfo, PermissionRequest, QuestionRequest};
-use crate::policy::{Limits, REFUSAL};
-use muster_protocol::stream::{EntryKind, InteractionNote, Todo, Todos};
+use crate::opencode::events::{MessageInfo, QuestionRequest};
+use crate::policy::Limits;
+use muster_protocol::stream::{EntryKind, Todo, Todos};
 use muster_protocol::task::Usage;
+use muster_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
+use std::time::Duration;
 
 /// The longest text inside the detail of an entry, in characters.
 pub(super) const MAX_DETAIL: usize = 16_384;
@@ -24,33 +26,10 @@ pub(super) fn todos(items: &[Value]) -> Action {
     tell(EntryKind::Todo, &Todos { items: items.iter().map(todo).collect() })
 }
 
-/// A refused permission as an entry.
-pub(super) fn permission(request: &PermissionRequest) -> Action {
-    let title = format!("{}: {}", request.permission, request.patterns.join(", "));
-    interaction(&request.id, "permission", &title, cut(&request.metadata, MAX_DETAIL))
-}
-
-/// A refused question as an entry.
-pub(super) fn question(request: &QuestionRequest) -> Action {
-    interaction(&request.id, "question", &question_title(request), cut(&Value::Array(request.questions.clone()), MAX_DETAIL))
-}
-
 /// A question in a line.
 pub(super) fn question_title(request: &QuestionRequest) -> String {
     let texts: Vec<&str> = request.questions.iter().filter_map(|question| question["question"].as_str()).collect();
     cut_text(&texts.join(" / "), 500)
-}
-
-fn interaction(request: &str, kind: &str, title: &str, detail: Value) -> Action {
-    let note = InteractionNote {
-        request: request.to_owned(),
-        kind: kind.to_owned(),
-        title: cut_text(title, 500),
-        outcome: "rejected".to_owned(),
-        reason: Some(REFUSAL.to_owned()),
-        detail,
-    };
-    tell(EntryKind::Interaction, &note)
 }
 
 /// A value with its texts cut to `most` characters each.
@@ -111,52 +90,53 @@ pub(super) struct Spent {
     pub(super) usage: Usage,
 }
 
+/// Why a retry is not waited for: it comes `wait` milliseconds from now, when the run has taken `ends` milliseconds.
+pub(super) fn too_long(limits: &Limits, wait: u64, ends: u64, deadline: Option<Timestamp>) -> Option<String> {
+    let over = |limit: Duration, value: u64| !limit.is_zero() && u128::from(value) > limit.as_millis();
+    if over(limits.retry_wait, wait) {
+        Some(format!(
+            "longer than a run may wait (limits.retry_wait_s on the worker is {}); try again then, or take another model",
+            limits.retry_wait.as_secs()
+        ))
+    } else if over(limits.wall, ends) {
+        Some(format!("by then the run has taken longer than it may (limits.wall_s on the worker is {})", limits.wall.as_secs()))
+    } else {
+        deadline.map(|deadline| format!("that is after the task's deadline ({deadline})"))
+    }
+}
+
 /// The first limit that is broken.
 pub(super) fn broken_limit(limits: &Limits, spent: &Spent) -> Option<Failure> {
     let tokens = spent.usage.input + spent.usage.output + spent.usage.reasoning;
     let over = |limit: u128, value: u128| limit > 0 && value >= limit;
-    let checks = [
+    let (code, message) = if over(limits.unfinished_steps.into(), spent.unfinished.into()) {
+        let message = format!(
+            "stopped after {} model calls in a row that ended without a finish reason: the provider breaks off its streams, and OpenCode would repeat this for ever",
+            spent.unfinished
+        );
+        (code::STEP_LIMIT, message)
+    } else if limits.steps > 0 && spent.steps > limits.steps as usize {
         (
-            over(limits.unfinished_steps.into(), spent.unfinished.into()),
-            code::STEP_LIMIT,
-            format!(
-                "stopped after {} model calls in a row that ended without a finish reason: the provider breaks off its streams, and OpenCode would repeat this for ever",
-                spent.unfinished
-            ),
-        ),
-        (
-            limits.steps > 0 && spent.steps > limits.steps as usize,
             code::STEP_LIMIT,
             format!("stopped after {} model calls (limits.steps on the worker); split the task, or raise the limit", limits.steps),
-        ),
-        (
-            over(limits.compactions.into(), spent.compactions.into()),
-            code::COMPACTION_LIMIT,
-            format!(
-                "stopped after the conversation was compacted {} times (limits.compactions on the worker): the model's context is too small for this task",
-                spent.compactions
-            ),
-        ),
-        (
-            over(limits.tokens.into(), tokens.into()),
-            code::TOKEN_LIMIT,
-            format!("stopped after {tokens} tokens (limits.tokens on the worker is {})", limits.tokens),
-        ),
-        (
-            limits.cost_usd > 0.0 && spent.usage.cost >= limits.cost_usd,
-            code::COST_LIMIT,
-            format!("stopped after {:.4} US dollars (limits.cost_usd on the worker is {})", spent.usage.cost, limits.cost_usd),
-        ),
-        (
-            over(limits.wall.as_millis(), spent.ran_ms.into()),
-            code::TIME_LIMIT,
-            format!("stopped after {} s (limits.wall_s on the worker)", limits.wall.as_secs()),
-        ),
-        (
-            over(limits.stall.as_millis(), spent.silent_ms.into()),
-            code::STALL_LIMIT,
-            format!("stopped after {} s without any sign of life (limits.stall_s on the worker)", limits.stall.as_secs()),
-        ),
-    ];
-    checks.into_iter().find(|(broken, ..)| *broken).map(|(_, code, message)| Failure::new(code, message))
+        )
+    } else if over(limits.compactions.into(), spent.compactions.into()) {
+        let message = format!(
+            "stopped after the conversation was compacted {} times (limits.compactions on the worker): the model's context is too small for this task",
+            spent.compactions
+        );
+        (code::COMPACTION_LIMIT, message)
+    } else if over(limits.tokens.into(), tokens.into()) {
+        (code::TOKEN_LIMIT, format!("stopped after {tokens} tokens (limits.tokens on the worker is {})", limits.tokens))
+    } else if limits.cost_usd > 0.0 && spent.usage.cost >= limits.cost_usd {
+        let message = format!("stopped after {:.4} US dollars (limits.cost_usd on the worker is {})", spent.usage.cost, limits.cost_usd);
+        (code::COST_LIMIT, message)
+    } else if over(limits.wall.as_millis(), spent.ran_ms.into()) {
+        (code::TIME_LIMIT, format!("stopped after {} s (limits.wall_s on the worker)", limits.wall.as_secs()))
+    } else if over(limits.stall.as_millis(), spent.silent_ms.into()) {
+        (code::STALL_LIMIT, format!("stopped after {} s without any sign of life (limits.stall_s on the worker)", limits.stall.as_secs()))
+    } else {
+        return None;
+    };
+    Some(Failure::new(code, message))
 }

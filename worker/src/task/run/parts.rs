@@ -1,7 +1,8 @@
-//! The parts of the answers: texts that grow, tool calls that change, files that are touched.
+//! The parts of the answers: texts, tool calls that change, files that are touched.
 
 use super::Action;
 use super::emit::{MAX_DETAIL, cut, cut_text, tell};
+use super::texts::{Source, Texts};
 use crate::opencode::events::Part;
 use muster_protocol::stream::{EntryKind, FileChange, ToolCall, ToolState};
 use serde_json::Value;
@@ -18,20 +19,13 @@ const GROWING_EVERY: u64 = 300;
 #[derive(Debug)]
 pub(super) struct Parts {
     codebase: PathBuf,
-    texts: HashMap<String, Text>,
+    texts: Texts,
     tools: HashMap<String, Tool>,
     files: Vec<String>,
     /// Files told of since the current step began: OpenCode lists them again at its end.
     files_of_step: HashSet<String>,
-}
-
-/// A text or reasoning part.
-#[derive(Debug)]
-struct Text {
-    kind: EntryKind,
-    said: String,
-    /// Pieces may be missing after what was said: only the whole text tells.
-    doubtful: bool,
+    /// Beginnings and ends of steps that were taken in: what is stored tells them again.
+    marks: HashSet<String>,
 }
 
 /// A tool call, as last told.
@@ -44,7 +38,8 @@ struct Tool {
 
 impl Parts {
     pub(super) fn new(codebase: PathBuf) -> Self {
-        Self { codebase, texts: HashMap::new(), tools: HashMap::new(), files: Vec::new(), files_of_step: HashSet::new() }
+        let (texts, tools) = (Texts::default(), HashMap::new());
+        Self { codebase, texts, tools, files: Vec::new(), files_of_step: HashSet::new(), marks: HashSet::new() }
     }
 
     pub(super) fn files(&self) -> &[String] {
@@ -53,38 +48,38 @@ impl Parts {
 
     /// Some events are missing.
     pub(super) fn doubt(&mut self) {
-        self.texts.values_mut().for_each(|text| text.doubtful = true);
+        self.texts.doubt();
     }
 
-    /// A piece of a text. Pieces of unknown parts are left out: the whole comes at the end.
+    /// The request that was being answered is made again: gives the texts that were broken off.
+    pub(super) fn break_off(&mut self, source: Source) -> Vec<String> {
+        self.texts.break_off(source)
+    }
+
+    /// A message is complete: gives the texts of which it has kept nothing.
+    pub(super) fn end_unkept(&mut self, message: &str) -> Vec<String> {
+        self.texts.end_unkept(message)
+    }
+
+    /// A piece of a text.
     pub(super) fn on_delta(&mut self, part: &str, delta: &str, actions: &mut Vec<Action>) {
-        if let Some(text) = self.texts.get_mut(part).filter(|text| !text.doubtful) {
-            text.say(part, delta, actions);
-        }
+        self.texts.on_delta(part, delta, actions);
     }
 
-    /// A part as it is now.
-    pub(super) fn on_part(&mut self, part: &Part, now: u64, actions: &mut Vec<Action>) {
+    /// A part as it is.
+    pub(super) fn on_part(&mut self, part: &Part, source: Source, now: u64, actions: &mut Vec<Action>) {
         match part.kind.as_str() {
-            "text" if !part.synthetic => self.on_text(part, EntryKind::Text, actions),
-            "reasoning" => self.on_text(part, EntryKind::Reasoning, actions),
+            "text" if !part.synthetic => self.texts.on_whole(part, EntryKind::Text, source, actions),
+            "reasoning" => self.texts.on_whole(part, EntryKind::Reasoning, source, actions),
             "tool" => self.on_tool(part, now, actions),
-            "patch" => {
+            "step-start" if self.marks.insert(part.id.clone()) => self.files_of_step.clear(),
+            "patch" if self.marks.insert(part.id.clone()) => {
                 for file in &part.files {
                     self.on_file(Path::new(file), 0, 0, actions);
                 }
             }
-            "step-start" => self.files_of_step.clear(),
             _ => {}
         }
-    }
-
-    fn on_text(&mut self, part: &Part, kind: EntryKind, actions: &mut Vec<Action>) {
-        let text = self.texts.entry(part.id.clone()).or_insert_with(|| Text { kind, said: String::new(), doubtful: false });
-        let Some(rest) = part.text.strip_prefix(&text.said).filter(|rest| !rest.is_empty()) else { return };
-        let rest = rest.to_owned();
-        text.doubtful = false;
-        text.say(&part.id, &rest, actions);
     }
 
     fn on_tool(&mut self, part: &Part, now: u64, actions: &mut Vec<Action>) {
@@ -92,7 +87,9 @@ impl Parts {
         let status = state["status"].as_str().unwrap_or_default();
         let output = state["output"].as_str().or_else(|| state["metadata"]["output"].as_str());
         let told = self.tools.entry(part.id.clone()).or_default();
-        let changed = told.status != status;
+        // It was read as running before the event came that it is pending.
+        let is_late = status == "pending" && !told.status.is_empty();
+        let changed = told.status != status && !is_late;
         let ended = ["completed", "error"].contains(&told.status.as_str());
         let grown =
             status == "running" && output.is_some_and(|output| output.len() != told.output_len) && now >= told.told_at + GROWING_EVERY;
@@ -139,13 +136,6 @@ impl Parts {
             self.files.push(path.clone());
         }
         actions.push(tell(EntryKind::File, &FileChange { path, change: "edited".to_owned(), additions, deletions, patch: None }));
-    }
-}
-
-impl Text {
-    fn say(&mut self, part: &str, delta: &str, actions: &mut Vec<Action>) {
-        self.said.push_str(delta);
-        actions.push(Action::Say { kind: self.kind.clone(), part: part.to_owned(), delta: delta.to_owned() });
     }
 }
 

@@ -1,8 +1,14 @@
-use super::{Action, Phase, Run, Verdict};
+mod asked;
+mod catch_up;
+
+use super::{Action, Phase, Run, Settled, Verdict};
 use crate::opencode::client::Message;
 use crate::opencode::events::{Event, Incoming, SessionEvent, parse};
 use crate::policy::Limits;
+use muster_protocol::ids::InteractionId;
+use muster_protocol::interaction::{Reply, ReplyInteraction};
 use muster_protocol::stream::EntryKind;
+use muster_protocol::time::Timestamp;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -169,25 +175,6 @@ fn an_error_without_any_answer_is_a_failure_after_a_second_even_without_idle() {
 }
 
 #[test]
-fn after_a_gap_nothing_is_said_twice_and_nothing_is_left_out() {
-    let mut run = accepted();
-    let start = [assistant("a", false, None, &Value::Null), text_part("p", "a", ""), delta("p", "a", "one ")];
-    let mut actions = feed(&mut run, &start);
-    let gap = feed(&mut run, &[own(Event::Gap)]);
-    assert_eq!(gap, [Action::Recheck]);
-    // A piece after the gap cannot be placed; the whole text can.
-    actions.extend(feed(&mut run, &[delta("p", "a", "three"), text_part("p", "a", "one two three")]));
-    let stored: Vec<Message> = serde_json::from_value(json!([
-        {"info": {"id": "msg_u", "role": "user", "time": {"created": 10}}, "parts": []},
-        {"info": {"id": "a", "role": "assistant", "time": {"created": 11, "completed": 12}, "finish": "stop"},
-         "parts": [{"id": "p", "messageID": "a", "type": "text", "text": "one two three"}, {"id": "q", "messageID": "a", "type": "text", "text": " four"}]}]))
-    .unwrap();
-    actions.extend(run.observe(Some(&stored), false, 5));
-    assert_eq!(said(&actions), "one two three four");
-    assert_eq!(run.verdict(), Some(&Verdict::Answered("a".to_owned())));
-}
-
-#[test]
 fn an_answer_that_began_again_after_a_retry_is_another_part() {
     let mut run = accepted();
     let events = [
@@ -196,10 +183,71 @@ fn an_answer_that_began_again_after_a_retry_is_another_part() {
         delta("p", "a", "broken"),
         event("session.status", json!({"status": {"type": "retry", "attempt": 1, "message": "reset", "next": 5}})),
     ];
-    feed(&mut run, &events);
+    let actions = feed(&mut run, &events);
     assert_eq!(*run.phase(), Phase::Retrying);
+    assert_eq!(told(&actions, &EntryKind::Status).last().unwrap()["discards"], json!(["p"]), "what was broken off does not count");
     let actions = feed(&mut run, &[own(Event::Busy), text_part("q", "a", ""), delta("q", "a", "whole")]);
     assert_eq!(actions, [Action::Say { kind: EntryKind::Text, part: "q".to_owned(), delta: "whole".to_owned() }]);
+}
+
+fn retry(attempt: u64, next: i64, wait: u64) -> SessionEvent {
+    own(Event::Retry { attempt, message: "slow down".to_owned(), next, wait })
+}
+
+#[test]
+fn a_retry_that_comes_too_late_for_the_run_ends_it_at_once() {
+    let stopped = |limits: Limits, deadline: Option<i64>, wait: u64| {
+        let mut run = Run::new(SESSION, "msg_u", PathBuf::from("/d"), limits, 0).with_deadline(deadline.map(Timestamp));
+        feed(&mut run, &[user(), retry(1, 50_000, wait)]);
+        match run.verdict() {
+            Some(Verdict::Stop(failure)) => {
+                assert!(failure.message.contains("slow down"), "{failure:?}");
+                Some(failure.code)
+            }
+            other => {
+                assert_eq!(other, None);
+                None
+            }
+        }
+    };
+    let seconds = Duration::from_secs;
+    let (none, wait, wall) =
+        (Limits::default(), Limits { retry_wait: seconds(10), ..Limits::default() }, Limits { wall: seconds(10), ..Limits::default() });
+    assert_eq!(stopped(wait, None, 10_001), Some("retry_limit"));
+    assert_eq!(stopped(wait, None, 10_000), None);
+    assert_eq!(stopped(wall, None, 2_147_483_648), Some("retry_limit"));
+    assert_eq!(stopped(none, Some(49_999), 1), Some("retry_limit"));
+    assert_eq!(stopped(none, Some(50_000), u64::MAX), None, "without a limit it is waited for");
+}
+
+#[test]
+fn a_wait_that_was_announced_is_no_silence_and_is_told_once() {
+    let limits = Limits { stall: Duration::from_secs(1), ..Limits::default() };
+    let mut run = Run::new(SESSION, "msg_u", PathBuf::from("/d"), limits, 0);
+    let actions = feed(&mut run, &[user(), retry(1, 60_000, 60_000)]);
+    assert_eq!(told(&actions, &EntryKind::Status).last().unwrap()["next_at"], json!("1970-01-01T00:01:00.000Z"));
+    assert_eq!(run.on_retry_shown(&retry(1, 60_000, 30_000).event, 30_000), [], "it is shown until it is made");
+    run.on_tick(60_999);
+    assert_eq!(run.verdict(), None);
+    assert_eq!(run.on_retry_shown(&retry(2, 99_000, 100).event, 60_999).len(), 1, "one whose event was missed is told");
+    run.on_tick(62_200);
+    assert!(matches!(run.verdict(), Some(Verdict::Stop(failure)) if failure.code == "stall_limit"), "{:?}", run.verdict());
+}
+
+#[test]
+fn an_answer_is_known_by_what_it_answers_when_the_clock_was_set_back_before_it() {
+    let mut run = accepted();
+    let answer = |parent: &str| {
+        let time = json!({"created": 1, "completed": 2});
+        event(
+            "message.updated",
+            json!({"info": {"id": format!("a_{parent}"), "role": "assistant", "parentID": parent, "time": time, "finish": "stop"}}),
+        )
+    };
+    feed(&mut run, &[answer("msg_before"), own(Event::Idle)]);
+    assert_eq!(run.verdict(), None, "an older prompt's answer is not this one's");
+    feed(&mut run, &[answer("msg_u"), own(Event::Idle)]);
+    assert_eq!(run.verdict(), Some(&Verdict::Answered("a_msg_u".to_owned())));
 }
 
 #[test]
@@ -237,20 +285,6 @@ fn every_limit_stops_a_run_with_its_own_code() {
     assert_eq!(stopped(Limits { tokens: 220, ..none }, &answer), "token_limit");
     assert_eq!(stopped(Limits { cost_usd: 1.0, ..none }, &answer), "cost_limit");
     assert_eq!(stopped(Limits { compactions: 2, ..none }, &compacted), "compaction_limit");
-}
-
-#[test]
-fn permissions_and_questions_are_refused_once_also_those_of_subagents() {
-    let mut run = accepted();
-    let ask = |session: &str| {
-        event("permission.asked", json!({"sessionID": session, "id": format!("per_{session}"), "permission": "bash", "patterns": ["rm *"]}))
-    };
-    let child = event("session.created", json!({"sessionID": "ses_child", "info": {"id": "ses_child", "parentID": SESSION}}));
-    let actions = feed(&mut run, &[child, ask("ses_child"), ask("ses_child"), ask(SESSION)]);
-    let refused = actions.iter().filter(|action| matches!(action, Action::RejectPermission { directory, .. } if directory == "/d")).count();
-    assert_eq!(refused, 2);
-    assert_eq!(told(&actions, &EntryKind::Interaction)[0]["title"], "bash: rm *");
-    assert!(run.sessions().contains("ses_child"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! What a run is, becomes, and asks for.
 
+use super::asked::{Asked, Settled};
 use crate::opencode::error::Failure;
 use muster_protocol::stream::EntryKind;
 use serde_json::Value;
@@ -42,20 +43,10 @@ pub enum Action {
     },
     /// An entry for the stream.
     Tell(EntryKind, Value),
-    /// A permission is to be refused.
-    RejectPermission {
-        /// Its id.
-        id: String,
-        /// The directory of the session that asks.
-        directory: String,
-    },
-    /// A question is to be refused.
-    RejectQuestion {
-        /// Its id.
-        id: String,
-        /// The directory of the session that asks.
-        directory: String,
-    },
+    /// People are to be asked; the interaction that is made goes to [`super::Run::opened`].
+    Ask(Box<Asked>),
+    /// OpenCode is to be given an answer.
+    Settle(Box<Settled>),
     /// What is stored has to be read; the answer goes to [`super::Run::observe`].
     Recheck,
 }

@@ -1,0 +1,185 @@
+//! What the cards of this server and of its agents say.
+
+use super::asked::Asked;
+use super::error::{A2aError, Outcome};
+use crate::agents::{Agent, Machine};
+use crate::app::App;
+use crate::auth::local::Connection;
+use crate::error::ApiError;
+use crate::presence::is_there;
+use crate::store::codebases::CodebaseFilter;
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
+use muster_protocol::a2a::{
+    AgentCapabilities, AgentCard, AgentInterface, AgentProvider, AgentSkill, ErrorKind, HttpScheme, SecurityRequirement, SecurityScheme,
+    StringList, binding,
+};
+use muster_protocol::codebase::{Codebase, CodebaseStatus};
+use std::collections::BTreeMap;
+use url::Url;
+
+/// The name of the scheme of the tokens.
+const TOKEN: &str = "token";
+/// How many models a description names.
+const MODELS_NAMED: usize = 8;
+const TEXT: &str = "text/plain";
+const JSON: &str = "application/json";
+
+/// The server's address as its callers see it: as configured, else as they address it; without a slash at its end.
+pub(super) fn base(app: &App, uri: &Uri, headers: &HeaderMap, connection: Option<&Connection>) -> String {
+    if let Some(url) = &app.config.public_url {
+        return url.as_str().trim_end_matches('/').to_owned();
+    }
+    let named = headers.get(HOST).and_then(|host| host.to_str().ok()).or_else(|| uri.authority().map(Authority::as_str));
+    let host = named.filter(|host| Url::parse(&format!("http://{host}")).is_ok_and(|url| url.path() == "/" && url.username().is_empty()));
+    let listener = connection.map(|connection| connection.listener.to_string());
+    let host = host.map(str::to_owned).or(listener).unwrap_or_else(|| "localhost".to_owned());
+    format!("http://{host}")
+}
+
+/// A card under way: everything but who it is and what it can do.
+fn blank(app: &App, base: &str, path: &str) -> AgentCard {
+    let interface = |url: String, binding: &str, version: &str| AgentInterface {
+        url,
+        protocol_binding: binding.to_owned(),
+        tenant: None,
+        protocol_version: version.to_owned(),
+    };
+    let rpc = if path.is_empty() { format!("{base}/") } else { format!("{base}{path}") };
+    let http = HttpScheme {
+        description: "a token of this server (`muster token create --scope agent`); on its own machine none is needed".to_owned(),
+        scheme: "Bearer".to_owned(),
+        bearer_format: String::new(),
+    };
+    let requirement = SecurityRequirement { schemes: BTreeMap::from([(TOKEN.to_owned(), StringList::default())]) };
+    let is_open = app.config.insecure || (app.config.public_url.is_none() && app.config.listen.beyond_loopback().next().is_none());
+    AgentCard {
+        supported_interfaces: vec![
+            interface(rpc.clone(), binding::JSONRPC, "1.0"),
+            interface(format!("{base}{path}"), binding::HTTP_JSON, "1.0"),
+            interface(rpc, binding::JSONRPC, "0.3"),
+        ],
+        provider: Some(AgentProvider { url: base.to_owned(), organization: "Muster".to_owned() }),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        capabilities: AgentCapabilities {
+            streaming: Some(true),
+            push_notifications: Some(app.config.a2a.push_notifications),
+            extensions: Vec::new(),
+            extended_agent_card: Some(true),
+        },
+        security_schemes: BTreeMap::from([(TOKEN.to_owned(), SecurityScheme::Http(http))]),
+        security_requirements: if is_open { Vec::new() } else { vec![requirement] },
+        default_input_modes: vec![TEXT.to_owned(), JSON.to_owned()],
+        default_output_modes: vec![TEXT.to_owned(), JSON.to_owned(), "text/x-diff".to_owned()],
+        ..AgentCard::default()
+    }
+}
+
+fn skill(id: &str, name: &str, description: String, tags: &[&str]) -> AgentSkill {
+    let tags = tags.iter().map(|tag| (*tag).to_owned()).collect();
+    AgentSkill { id: id.to_owned(), name: name.to_owned(), description, tags, ..AgentSkill::default() }
+}
+
+impl App {
+    /// The server's card: its own agents as skills, and (`everything`) the machines.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(super) async fn server_card(&self, base: &str, everything: bool) -> Result<AgentCard, ApiError> {
+        let name = &self.store.identity().name;
+        let mut skills: Vec<_> = self.own().iter().map(|agent| self.own_skill(agent)).collect();
+        if everything {
+            skills.extend(self.machines().await?.iter().map(machine_skill));
+        }
+        Ok(AgentCard {
+            name: name.clone(),
+            description: format!(
+                "{name} gives work to machines that run OpenCode. A message goes to the agent named in its metadata (`agent`), which also has an \
+                 address of its own, {base}/agents/NAME; without a name its content decides."
+            ),
+            skills,
+            ..blank(self, base, "")
+        })
+    }
+
+    /// An agent's card.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(super) async fn agent_card(&self, base: &str, agent: &Agent) -> Result<AgentCard, ApiError> {
+        let name = self.agent_name(agent);
+        let blank = blank(self, base, &format!("/agents/{name}"));
+        let Agent::Machine(id, _) = agent else {
+            let skill = self.own_skill(agent);
+            return Ok(AgentCard { name, description: skill.description.clone(), skills: vec![skill], ..blank });
+        };
+        let machines = self.machines().await?;
+        let machine =
+            machines.into_iter().find(|machine| machine.worker.worker_id == *id).ok_or_else(|| ApiError::not_found("agent", &name))?;
+        let filter = CodebaseFilter { worker: Some(id.clone()), ..CodebaseFilter::default() };
+        let skills = self.codebases(&filter).await?.iter().map(codebase_skill).collect();
+        Ok(AgentCard { name, description: describe(&machine), skills, ..blank })
+    }
+
+    fn own_skill(&self, agent: &Agent) -> AgentSkill {
+        let name = self.agent_name(agent);
+        let (description, tag) = match agent {
+            Agent::Monitor => ("Answers from the event log: workers, tasks, events".to_owned(), "monitor"),
+            Agent::Coordinator => ("Says which agents and machines there are for a piece of work".to_owned(), "coordinator"),
+            Agent::Specialist(n) => (self.config.agents[*n].specialty.clone(), self.config.agents[*n].name.as_str()),
+            Agent::Machine(..) => ("OpenCode on a machine".to_owned(), "machine"),
+        };
+        skill(&name, &name, description, &["agent", tag])
+    }
+}
+
+fn machine_skill(machine: &Machine) -> AgentSkill {
+    skill(&machine.name, &machine.name, describe(machine), &["agent", "machine", "opencode"])
+}
+
+/// The machine, whether it is there, and its models.
+fn describe(machine: &Machine) -> String {
+    let worker = &machine.worker;
+    let place = worker.hostname.as_deref().map(|host| format!(" on {host}")).unwrap_or_default();
+    let there = if is_there(worker) { String::new() } else { format!(" ({})", worker.status) };
+    let mut models: Vec<_> = worker.models.iter().map(|model| model.id.as_str()).collect();
+    let more = models.len().saturating_sub(MODELS_NAMED);
+    models.truncate(MODELS_NAMED);
+    let models = match (models.is_empty(), more) {
+        (true, _) => "it has told no models".to_owned(),
+        (false, 0) => format!("models: {}", models.join(", ")),
+        (false, more) => format!("models: {} and {more} more", models.join(", ")),
+    };
+    let chooses = "the message's metadata chooses `codebase`, `model` and `mode`";
+    format!("OpenCode{place}{there}; {models}; {chooses}")
+}
+
+fn codebase_skill(codebase: &Codebase) -> AgentSkill {
+    let there = if codebase.status == CodebaseStatus::Active { "" } else { " (offline)" };
+    let what = match (codebase.is_global, codebase.description.is_empty()) {
+        (true, true) => "Works in the home directory".to_owned(),
+        (false, true) => format!("Works in {}", codebase.path),
+        (_, false) => codebase.description.clone(),
+    };
+    skill(codebase.id.as_str(), &codebase.name, format!("{what}{there}"), &["codebase", "opencode"])
+}
+
+impl Asked {
+    /// `GetExtendedAgentCard`: the card with everything, for callers who are known.
+    ///
+    /// # Errors
+    /// Of the store; an agent that has left.
+    pub(super) async fn extended_card(&self) -> Outcome<AgentCard> {
+        let card = match &self.agent {
+            None => self.app.server_card(&self.base, true).await,
+            Some(agent) => self.app.agent_card(&self.base, agent).await,
+        };
+        card.map_err(|error| match error {
+            ApiError::NotFound { .. } => {
+                A2aError::new(ErrorKind::ExtendedAgentCardNotConfigured, "the agent has left, and its card with it")
+            }
+            other => other.into(),
+        })
+    }
+}

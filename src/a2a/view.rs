@@ -1,0 +1,163 @@
+//! A task row as an A2A task.
+
+use super::asked::Asked;
+use super::error::{A2aError, Outcome};
+use super::incoming::MESSAGE_KEY;
+use crate::domain::projection::{Projection, changed_files, question};
+use crate::store::a2a::ToldTask;
+use muster_protocol::a2a::{Artifact, Message, Metadata, Part, Role, State, Task, TaskStatus};
+use muster_protocol::ids::TaskId;
+use muster_protocol::interaction::{Interaction, InteractionState};
+use muster_protocol::task::TaskState;
+use serde_json::{Value, json};
+use std::collections::HashMap;
+
+/// How many entries are read in one go.
+const CHUNK: u32 = 2_000;
+
+/// How much of a task is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Want {
+    /// How many of the newest messages; all if absent.
+    pub(super) history: Option<usize>,
+    /// Whether artifacts.
+    pub(super) artifacts: bool,
+}
+
+/// Refuses a length that is none.
+///
+/// # Errors
+/// It is negative.
+pub(super) fn check_history(length: Option<i32>) -> Outcome<()> {
+    if length.is_some_and(|n| n < 0) { Err(A2aError::invalid("historyLength", "must not be negative")) } else { Ok(()) }
+}
+
+impl Want {
+    /// Everything, with so many messages.
+    ///
+    /// # Errors
+    /// A negative length.
+    pub(super) fn all(history: Option<i32>) -> Outcome<Self> {
+        check_history(history)?;
+        Ok(Self { history: history.and_then(|n| usize::try_from(n).ok()), artifacts: true })
+    }
+}
+
+impl Asked {
+    /// A task as it is now.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub(super) async fn view(&self, told: &ToldTask, want: Want) -> Outcome<Task> {
+        let later = if want.history == Some(0) { HashMap::new() } else { self.app.store.later_messages(&[told.record.task.id]).await? };
+        let mut task = self.view_with(told, want, &later).await?;
+        task.artifacts = task.artifacts.filter(|artifacts| !artifacts.is_empty());
+        Ok(task)
+    }
+
+    /// The same, where what was said later is known.
+    pub(super) async fn view_with(&self, told: &ToldTask, want: Want, later: &HashMap<TaskId, Vec<Message>>) -> Outcome<Task> {
+        let task = &told.record.task;
+        let artifacts = if want.artifacts { Some(self.artifacts(told).await?) } else { None };
+        Ok(Task {
+            id: task.id.to_string(),
+            context_id: task.context_id.to_string(),
+            status: self.status(told).await?,
+            artifacts,
+            history: history(told, want.history, later.get(&task.id)),
+            metadata: metadata(told),
+        })
+    }
+
+    async fn artifacts(&self, told: &ToldTask) -> Outcome<Vec<Artifact>> {
+        let mut artifacts = self.fold(told, told.record.task.entries).await?.artifacts;
+        artifacts.extend(changed_files(&told.record.task.changes));
+        Ok(artifacts)
+    }
+
+    /// The task as its stream tells it up to an entry.
+    pub(super) async fn fold(&self, told: &ToldTask, upto: u64) -> Outcome<Projection> {
+        let task = &told.record.task;
+        let mut projection = Projection::new(task.id.to_string(), task.context_id.to_string(), task.created_at);
+        let mut after = 0;
+        while after < upto {
+            let entries = self.app.store.said(task.id, after, upto, CHUNK).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.task_seq;
+            for entry in &entries {
+                projection.apply(entry);
+            }
+        }
+        Ok(projection)
+    }
+
+    async fn status(&self, told: &ToldTask) -> Outcome<TaskStatus> {
+        let task = &told.record.task;
+        let asks = self.asks(told).await?;
+        let says = |text: &str| Message {
+            message_id: format!("{}-{}", task.id, task.entries),
+            context_id: Some(task.context_id.to_string()),
+            task_id: Some(task.id.to_string()),
+            role: Role::Agent,
+            parts: vec![Part::text(text)],
+            ..Message::default()
+        };
+        let (state, message) = match (task.state, asks) {
+            (TaskState::InputRequired, Some(asked)) => (State::InputRequired, Some(question(&asked, task.context_id.as_str()))),
+            // It has its answer, and does not know yet.
+            (TaskState::InputRequired, None) => (State::Working, None),
+            (state, _) => (state.into(), task.error.as_deref().map(says)),
+        };
+        Ok(TaskStatus { state, message: message.map(Box::new), timestamp: Some(told.status_at) })
+    }
+
+    /// What a task asks and nobody has answered, the oldest first.
+    pub(super) async fn asks(&self, told: &ToldTask) -> Outcome<Option<Interaction>> {
+        if told.record.task.state != TaskState::InputRequired {
+            return Ok(None);
+        }
+        let records = self.app.store.interactions_of(told.record.task.id).await?;
+        let interactions = records.into_iter().map(|record| record.interaction);
+        Ok(interactions.into_iter().find(|interaction| interaction.state == InteractionState::Open))
+    }
+}
+
+/// The newest messages, oldest first: what the task began with, and what was said since.
+fn history(told: &ToldTask, wanted: Option<usize>, later: Option<&Vec<Message>>) -> Vec<Message> {
+    let mut all = vec![first_message(told)];
+    all.extend(later.into_iter().flatten().cloned());
+    let beyond = wanted.map_or(0, |wanted| all.len().saturating_sub(wanted));
+    all.split_off(beyond)
+}
+
+/// The message that a task began with; one that was submitted otherwise has its prompt.
+fn first_message(told: &ToldTask) -> Message {
+    let task = &told.record.task;
+    let kept = task.metadata.get(MESSAGE_KEY).and_then(|kept| serde_json::from_value(kept.get("message")?.clone()).ok());
+    let said = kept.unwrap_or_else(|| Message {
+        message_id: format!("{}-prompt", task.id),
+        role: Role::User,
+        parts: vec![Part::text(task.prompt.clone())],
+        ..Message::default()
+    });
+    Message { context_id: Some(task.context_id.to_string()), task_id: Some(task.id.to_string()), ..said }
+}
+
+/// What else is known of a task.
+fn metadata(told: &ToldTask) -> Metadata {
+    let task = &told.record.task;
+    let placed = Some(&task.codebase_id).filter(|id| id.as_str() != muster_protocol::task::PENDING_CODEBASE);
+    let known = [
+        ("agent", task.metadata.get(crate::agents::AGENT_KEY).cloned().unwrap_or_default()),
+        ("worker", json!(task.worker_id)),
+        ("codebase", json!(placed)),
+        ("session", json!(task.session_id)),
+        ("model", json!(task.model)),
+        ("usage", json!(task.usage)),
+        ("code", json!(task.error_code)),
+        ("disconnected", task.disconnected.then_some(true).into()),
+        ("cancelRequested", task.cancel_requested.then_some(true).into()),
+        ("confirmed", json!(task.confirmed)),
+    ];
+    known.into_iter().filter(|(_, value)| *value != Value::Null).map(|(key, value)| (key.to_owned(), value)).collect()
+}

@@ -1,0 +1,127 @@
+//! Who there is: this server's own agents, and a machine for each registered worker.
+
+use super::Message;
+use crate::app::App;
+use crate::domain::naming::unique_names;
+use crate::domain::routing::{Route, by_content};
+use crate::error::ApiError;
+use crate::store::StoreError;
+use crate::store::a2a::OfAgent;
+use muster_protocol::ids::WorkerId;
+use muster_protocol::worker::Worker;
+
+/// An agent of this server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Agent {
+    /// Answers from the event log and the registry.
+    Monitor,
+    /// Splits work.
+    Coordinator,
+    /// One of `[[agents]]`, by its place.
+    Specialist(usize),
+    /// A registered worker, with its name.
+    Machine(WorkerId, String),
+}
+
+/// A registered machine as an agent.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// The name under which it is reached.
+    pub name: String,
+    /// The worker.
+    pub worker: Worker,
+}
+
+impl App {
+    /// The names of this server's own agents, for its banner.
+    #[must_use]
+    pub fn own_agents(&self) -> Vec<String> {
+        self.own().iter().map(|agent| self.agent_name(agent)).collect()
+    }
+
+    /// This server's own agents.
+    #[must_use]
+    pub fn own(&self) -> Vec<Agent> {
+        let specialists = (0..self.config.agents.len()).map(Agent::Specialist);
+        std::iter::once(Agent::Coordinator).chain(specialists).chain([Agent::Monitor]).collect()
+    }
+
+    /// The machines, without those that left. Who registered first keeps its name.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn machines(&self) -> Result<Vec<Machine>, StoreError> {
+        let running = self.store.running_by_worker().await?;
+        let mut workers: Vec<_> = self.store.workers(None).await?;
+        workers.retain(|record| !record.gone);
+        workers.sort_by(|a, b| (a.worker.registered_at, &a.worker.worker_id).cmp(&(b.worker.registered_at, &b.worker.worker_id)));
+        let own: Vec<_> = self.own().iter().flat_map(|agent| self.names_of(agent)).collect();
+        let names = unique_names(&own, workers.iter().map(|record| record.worker.name.as_str()));
+        Ok(names.into_iter().zip(&workers).map(|(name, record)| Machine { name, worker: self.shown(record, &running) }).collect())
+    }
+
+    /// The agent of a name: one of this server's, a machine by the name under which it is reached, or by its own name or its id.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn agent_named(&self, name: &str) -> Result<Agent, ApiError> {
+        if let Some(agent) = self.own().into_iter().find(|agent| self.names_of(agent).iter().any(|own| own == name)) {
+            return Ok(agent);
+        }
+        let machines = self.machines().await?;
+        let found = machines.iter().find(|machine| machine.name == name);
+        let by_worker = || machines.iter().find(|machine| machine.worker.name == name || machine.worker.worker_id.as_str() == name);
+        let machine = found.or_else(by_worker).ok_or_else(|| ApiError::not_found("agent", name))?;
+        Ok(Agent::Machine(machine.worker.worker_id.clone(), machine.name.clone()))
+    }
+
+    /// The agent that is to answer a message.
+    pub(super) async fn agent_for(&self, message: &Message) -> Result<Agent, ApiError> {
+        match &message.agent {
+            Some(name) => self.agent_named(name).await,
+            None => Ok(match by_content(&message.text) {
+                Route::Monitor => Agent::Monitor,
+                Route::Coordinator => Agent::Coordinator,
+                Route::Default => Agent::Specialist(0),
+            }),
+        }
+    }
+
+    /// The name under which an agent is reached.
+    #[must_use]
+    pub fn agent_name(&self, agent: &Agent) -> String {
+        let server = &self.store.identity().name;
+        match agent {
+            Agent::Monitor => format!("Monitor-{server}"),
+            Agent::Coordinator => format!("Coordinator-{server}"),
+            Agent::Specialist(n) => format!("Worker-{}-{server}", letter(*n)),
+            Agent::Machine(_, name) => name.clone(),
+        }
+    }
+
+    /// Both names of an agent: the one under which it is reached, and the short one.
+    fn names_of(&self, agent: &Agent) -> [String; 2] {
+        let short = match agent {
+            Agent::Monitor => "monitor".to_owned(),
+            Agent::Coordinator => "coordinator".to_owned(),
+            Agent::Specialist(n) => self.config.agents[*n].name.clone(),
+            Agent::Machine(id, _) => id.0.clone(),
+        };
+        [self.agent_name(agent), short]
+    }
+
+    /// Which tasks are an agent's.
+    #[must_use]
+    pub fn tasks_of(&self, agent: &Agent) -> OfAgent {
+        match agent {
+            Agent::Machine(worker, _) => OfAgent::Machine(worker.clone()),
+            own => OfAgent::Own(self.names_of(own)),
+        }
+    }
+}
+
+/// A, B, .. Z, then 27, 28, ..
+pub(super) fn letter(n: usize) -> String {
+    let letter = u8::try_from(n).ok().and_then(|n| b'A'.checked_add(n)).filter(u8::is_ascii_uppercase);
+    letter.map_or_else(|| (n + 1).to_string(), |letter| char::from(letter).to_string())
+}

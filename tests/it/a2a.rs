@@ -1,0 +1,27 @@
+//! A2A from outside: every operation on every binding, the cards, the error table, a real OpenCode behind an agent, and the official SDKs.
+
+mod caller;
+mod cards;
+mod errors;
+mod old;
+mod opencode;
+mod operations;
+mod sdk;
+mod streams;
+mod tasks;
+
+use crate::support::Case;
+
+pub(crate) fn cases() -> Vec<Case> {
+    let all = [
+        operations::cases(),
+        streams::cases(),
+        tasks::cases(),
+        old::cases(),
+        errors::cases(),
+        cards::cases(),
+        opencode::cases(),
+        sdk::cases(),
+    ];
+    all.into_iter().flatten().collect()
+}

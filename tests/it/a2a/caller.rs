@@ -1,0 +1,187 @@
+//! A caller of A2A 1.0 on one binding; what it asks is written as JSON-RPC's method and parameters.
+
+use crate::support::{Answer, Http, Sent, Sse};
+use anyhow::{Context, Result, ensure};
+use reqwest::{Method, RequestBuilder};
+use serde_json::{Map, Value, json};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Binding {
+    Rpc,
+    Rest,
+}
+
+pub(super) const BINDINGS: [Binding; 2] = [Binding::Rpc, Binding::Rest];
+
+#[derive(Clone)]
+pub(super) struct Caller {
+    pub(super) http: Http,
+    pub(super) binding: Binding,
+    /// The path of the agent; empty for the server's own address.
+    at: String,
+}
+
+/// A refusal: JSON-RPC's code or HTTP's status, and the reason.
+#[derive(Debug, PartialEq)]
+pub(super) struct Fault {
+    pub(super) code: i64,
+    pub(super) reason: String,
+    pub(super) message: String,
+    pub(super) details: Value,
+}
+
+impl Caller {
+    /// One that speaks 1.0.
+    pub(super) fn new(http: &Http, binding: Binding) -> Result<Self> {
+        Ok(Self { http: http.clone().with_header("a2a-version", "1.0")?, binding, at: String::new() })
+    }
+
+    /// The same at the address of an agent.
+    pub(super) fn at(&self, agent: &str) -> Self {
+        Self { at: format!("/agents/{agent}"), ..self.clone() }
+    }
+
+    pub(super) fn request(&self, operation: &str, params: &Value) -> RequestBuilder {
+        if self.binding == Binding::Rpc {
+            let path = if self.at.is_empty() { "/" } else { &self.at };
+            let body = json!({ "jsonrpc": "2.0", "id": "r", "method": operation, "params": params });
+            return self.http.request(Method::POST, path).json(&body);
+        }
+        let part = |name: &str| params[name].as_str().unwrap_or_default().to_owned();
+        let (method, path, used): (_, _, &[&str]) = match operation {
+            "SendMessage" => (Method::POST, "/message:send".to_owned(), &[]),
+            "SendStreamingMessage" => (Method::POST, "/message:stream".to_owned(), &[]),
+            "GetTask" => (Method::GET, format!("/tasks/{}", part("id")), &["id"]),
+            "ListTasks" => (Method::GET, "/tasks".to_owned(), &[]),
+            "CancelTask" => (Method::POST, format!("/tasks/{}:cancel", part("id")), &["id"]),
+            "SubscribeToTask" => (Method::GET, format!("/tasks/{}:subscribe", part("id")), &["id"]),
+            "GetExtendedAgentCard" => (Method::GET, "/extendedAgentCard".to_owned(), &[]),
+            push => {
+                let configs = format!("/tasks/{}/pushNotificationConfigs", part("taskId"));
+                match push {
+                    "CreateTaskPushNotificationConfig" => (Method::POST, configs, &["taskId"]),
+                    "ListTaskPushNotificationConfigs" => (Method::GET, configs, &["taskId"]),
+                    "GetTaskPushNotificationConfig" => (Method::GET, format!("{configs}/{}", part("id")), &["taskId", "id"]),
+                    _ => (Method::DELETE, format!("{configs}/{}", part("id")), &["taskId", "id"]),
+                }
+            }
+        };
+        let mut rest = params.as_object().cloned().unwrap_or_else(Map::new);
+        rest.retain(|name, _| !used.contains(&name.as_str()));
+        let request = self.http.request(method.clone(), &format!("{}{path}", self.at));
+        if method == Method::POST {
+            return request.json(&rest);
+        }
+        let plain = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        request.query(&rest.iter().map(|(name, value)| (name.clone(), plain(value))).collect::<Vec<_>>())
+    }
+
+    async fn ask(&self, operation: &str, params: &Value) -> Result<Answer> {
+        self.http.send(self.request(operation, params)).await
+    }
+
+    /// What an operation answers.
+    pub(super) async fn call(&self, operation: &str, params: Value) -> Result<Value> {
+        let answer = self.ask(operation, &params).await?;
+        let body = answer.ok()?;
+        if self.binding == Binding::Rest {
+            return Ok(body);
+        }
+        ensure!(body["jsonrpc"] == "2.0" && body["id"] == "r" && body.get("error").is_none(), "{operation} {params}: {body}");
+        Ok(body["result"].clone())
+    }
+
+    /// How an operation is refused.
+    pub(super) async fn fault(&self, operation: &str, params: Value) -> Result<Fault> {
+        let answer = self.ask(operation, &params).await?;
+        self.fault_of(&answer).with_context(|| format!("{operation} {params}"))
+    }
+
+    pub(super) fn fault_of(&self, answer: &Answer) -> Result<Fault> {
+        let body = answer.json()?;
+        let error = &body["error"];
+        ensure!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "no refusal: {} {body}", answer.status);
+        let details = if self.binding == Binding::Rpc { &error["data"] } else { &error["details"] };
+        ensure!(details[0]["@type"] == "type.googleapis.com/google.rpc.ErrorInfo", "{body}");
+        ensure!(details[0]["domain"] == "a2a-protocol.org", "{body}");
+        let code = error["code"].as_i64().context("no code")?;
+        match self.binding {
+            Binding::Rpc => ensure!(answer.status == 200 && body.get("result").is_none(), "{} {body}", answer.status),
+            Binding::Rest => ensure!(i64::from(answer.status) == code && error["status"].is_string(), "{} {body}", answer.status),
+        }
+        Ok(Fault {
+            code,
+            reason: details[0]["reason"].as_str().unwrap_or_default().to_owned(),
+            message: error["message"].as_str().unwrap_or_default().to_owned(),
+            details: details.clone(),
+        })
+    }
+
+    /// Opens a stream, after an event if given.
+    pub(super) async fn stream(&self, operation: &str, params: Value, last_id: Option<u64>) -> Result<Events> {
+        let mut request = self.request(operation, &params);
+        if let Some(id) = last_id {
+            request = request.header("last-event-id", id.to_string());
+        }
+        Ok(Events { sse: Sse::of(request).await.with_context(|| format!("{operation} {params}"))?, binding: self.binding })
+    }
+
+    /// Sends a text, with what `more` says of the message.
+    pub(super) async fn say(&self, text: &str, more: Value) -> Result<Value> {
+        Ok(self.call("SendMessage", json!({ "message": message(text, more) })).await?["task"].clone())
+    }
+}
+
+/// A message of the client's.
+pub(super) fn message(text: &str, more: Value) -> Value {
+    let mut message = json!({ "messageId": uuid::Uuid::now_v7(), "role": "ROLE_USER", "parts": [{ "text": text }] });
+    if let (Some(message), Value::Object(more)) = (message.as_object_mut(), more) {
+        message.extend(more);
+    }
+    message
+}
+
+/// The texts of a task's artifacts.
+pub(super) fn texts(task: &Value) -> String {
+    let artifacts = task["artifacts"].as_array().map(Vec::as_slice).unwrap_or_default();
+    artifacts.iter().filter_map(|artifact| artifact["parts"][0]["text"].as_str()).collect()
+}
+
+/// The state of a task.
+pub(super) fn state(task: &Value) -> &str {
+    task["status"]["state"].as_str().unwrap_or_default()
+}
+
+/// A stream of events.
+pub(super) struct Events {
+    sse: Sse,
+    binding: Binding,
+}
+
+impl Events {
+    fn open(&self, sent: Sent) -> Result<(Option<u64>, Value)> {
+        ensure!(sent.event.is_empty(), "A2A's events have no names: {sent:?}");
+        if self.binding == Binding::Rest {
+            return Ok((sent.id, sent.data));
+        }
+        ensure!(sent.data["jsonrpc"] == "2.0" && sent.data["id"] == "r", "{sent:?}");
+        Ok((sent.id, sent.data["result"].clone()))
+    }
+
+    pub(super) async fn next(&mut self) -> Result<Option<(Option<u64>, Value)>> {
+        let sent = self.sse.next().await?;
+        sent.map(|sent| self.open(sent)).transpose()
+    }
+
+    pub(super) async fn expect(&mut self) -> Result<(Option<u64>, Value)> {
+        self.next().await?.context("the stream ended")
+    }
+
+    pub(super) async fn rest(mut self) -> Result<Vec<(Option<u64>, Value)>> {
+        let mut all = Vec::new();
+        while let Some(event) = self.next().await? {
+            all.push(event);
+        }
+        Ok(all)
+    }
+}

@@ -1,0 +1,144 @@
+//! Streams: every subscriber sees the same events in the same order, and whoever reconnects misses nothing.
+
+use super::caller::{BINDINGS, Caller, Events, message};
+use crate::support::{Cx, Puller, Shared, cases};
+use anyhow::{Context, Result, ensure};
+use muster_protocol::stream::EntryKind;
+use muster_protocol::task::ReportedStatus;
+use serde_json::{Value, json};
+
+cases! {
+    [] =>
+        a_message_is_streamed_from_its_task_to_its_end,
+        every_subscriber_sees_the_same_and_a_reconnected_one_misses_nothing,
+        a_stream_of_one_turn_ends_with_a_question_and_a_subscription_does_not;
+}
+
+static SERVER: Shared = Shared::embedded("a2a-streams", "name = \"Server-A\"\n");
+
+/// What kind of event, and its state or text.
+fn short(event: &Value) -> String {
+    let of = |kind: &str, value: &Value| format!("{kind} {}", value.as_str().unwrap_or_default().trim_start_matches("TASK_STATE_"));
+    if event["task"].is_object() {
+        return of("task", &event["task"]["status"]["state"]);
+    }
+    if event["statusUpdate"].is_object() {
+        return of("status", &event["statusUpdate"]["status"]["state"]);
+    }
+    of("artifact", &event["artifactUpdate"]["artifact"]["parts"][0]["text"])
+}
+
+async fn a_message_is_streamed_from_its_task_to_its_end(cx: &Cx) -> Result<()> {
+    for binding in BINDINGS {
+        let caller = Caller::new(&SERVER.http(cx).await?, binding)?.at("monitor");
+        let send = json!({ "message": message("Hello", json!({ "messageId": "s" })), "configuration": { "returnImmediately": true } });
+        let events = caller.stream("SendStreamingMessage", send, None).await?.rest().await?;
+        let told: Vec<_> = events.iter().map(|(_, event)| short(event)).collect();
+        ensure!(
+            told.len() == 3 && told[0] == "task SUBMITTED" && told[1].starts_with("artifact ") && told[2] == "status COMPLETED",
+            "{told:?}"
+        );
+        let places: Vec<_> = events.iter().map(|(place, _)| *place).collect();
+        ensure!(places == [Some(0), Some(1), Some(2)], "{places:?}");
+        let task = &events[0].1["task"];
+        ensure!(task["history"][0]["messageId"] == "s", "{task}");
+        for (_, event) in &events[1..] {
+            let update = event.as_object().and_then(|event| event.values().next()).context("empty")?;
+            ensure!(update["taskId"] == task["id"] && update["contextId"] == task["contextId"] && update.get("final").is_none(), "{event}");
+        }
+    }
+    Ok(())
+}
+
+async fn every_subscriber_sees_the_same_and_a_reconnected_one_misses_nothing(cx: &Cx) -> Result<()> {
+    for binding in BINDINGS {
+        let name = format!("tells-{binding:?}");
+        let worker = Puller::register(SERVER.get(cx).await?.client(), &name, json!({})).await?;
+        let caller = Caller::new(&SERVER.http(cx).await?, binding)?.at(&name);
+        let mut sender = caller.stream("SendStreamingMessage", json!({ "message": message("tell", json!({})) }), None).await?;
+        let (_, begun) = sender.expect().await?;
+        let id = &begun["task"]["id"];
+        let given = worker.take().await?;
+        worker.start(&given, "ses_tells").await?;
+        worker.append(&given, 0, &["one ", "two "]).await?;
+        let mut seen = vec![(Some(0), begun.clone())];
+        while seen.last().is_none_or(|(_, event)| short(event) != "artifact two ") {
+            seen.push(sender.expect().await?);
+        }
+        // The snapshot holds what was told so far.
+        let mut late = caller.stream("SubscribeToTask", json!({ "id": id }), None).await?;
+        let (place, snapshot) = late.expect().await?;
+        ensure!(place == seen.last().and_then(|(place, _)| *place), "the snapshot is of {place:?}");
+        ensure!(snapshot["task"]["artifacts"][0]["parts"] == json!([{ "text": "one two " }]), "{snapshot}");
+        ensure!(short(&snapshot) == "task WORKING", "{snapshot}");
+        let other = caller.stream("SubscribeToTask", json!({ "id": id }), None).await?;
+        let tool = json!({ "call": "c", "tool": "bash", "state": "running", "title": "ls" });
+        worker.tell(&given, 2, EntryKind::Tool, &tool).await?;
+        worker.append(&given, 3, &["three"]).await?;
+        let change = json!([{ "path": "a.rs", "change": "modified", "additions": 1, "deletions": 0, "patch": "@@" }]);
+        worker.report(&given, ReportedStatus::Completed, json!({ "result": "one two three", "changes": change })).await?;
+        let (sent, late, other) = (sender.rest().await?, late.rest().await?, other.rest().await?);
+        ensure!(sent == late && other[1..] == late[..], "they differ:\n{sent:?}\n{late:?}\n{other:?}");
+        let told: Vec<_> = late.iter().map(|(_, event)| short(event)).collect();
+        ensure!(told == ["status WORKING", "artifact three", "artifact ", "status COMPLETED"], "{told:?}");
+        ensure!(late[0].1["statusUpdate"]["metadata"]["tool"]["title"] == "ls", "{:?}", late[0]);
+        let file = &late[2].1["artifactUpdate"]["artifact"]["parts"][0];
+        ensure!(file["raw"] == "QEA=" && file["filename"] == "a.rs" && file["mediaType"] == "text/x-diff", "{file}");
+        // Whoever comes back gets the task as it was, and all that followed.
+        seen.extend(sent);
+        for (n, (place, _)) in seen.iter().enumerate().filter(|(n, (place, _))| place.is_some() && n + 1 < seen.len()) {
+            let mut again = caller.stream("SubscribeToTask", json!({ "id": id }), *place).await?;
+            let (at, snapshot) = again.expect().await?;
+            ensure!(at == *place && snapshot["task"]["id"] == *id, "{snapshot}");
+            let rest = again.rest().await?;
+            ensure!(rest == seen[n + 1..], "after {place:?}: {rest:?}");
+        }
+        let whole = caller.call("GetTask", json!({ "id": id })).await?;
+        ensure!(
+            whole["artifacts"].as_array().is_some_and(|all| all.len() == 2 && all[0]["parts"][0]["text"] == "one two three"),
+            "{whole}"
+        );
+    }
+    Ok(())
+}
+
+async fn until_state(events: &mut Events, state: &str) -> Result<Vec<String>> {
+    let mut told = Vec::new();
+    while told.last().is_none_or(|last: &String| !last.ends_with(state)) {
+        told.push(short(&events.expect().await?.1));
+    }
+    Ok(told)
+}
+
+async fn a_stream_of_one_turn_ends_with_a_question_and_a_subscription_does_not(cx: &Cx) -> Result<()> {
+    for binding in BINDINGS {
+        let name = format!("asks-on-{binding:?}");
+        let worker = Puller::register(SERVER.get(cx).await?.client(), &name, json!({})).await?;
+        let caller = Caller::new(&SERVER.http(cx).await?, binding)?.at(&name);
+        let id = uuid::Uuid::now_v7();
+        let note =
+            |outcome: &str| json!({ "id": id, "request": "r", "kind": "permission", "title": "rm", "outcome": outcome, "detail": {} });
+        let mut turn = caller.stream("SendStreamingMessage", json!({ "message": message("ask", json!({})) }), None).await?;
+        let task = turn.expect().await?.1["task"]["id"].clone();
+        let mut follower = caller.stream("SubscribeToTask", json!({ "id": task }), None).await?;
+        let given = worker.take().await?;
+        worker.start(&given, "ses_asks_on").await?;
+        worker.tell(&given, 0, EntryKind::Interaction, &note("open")).await?;
+        let told = turn.rest().await?;
+        ensure!(told.last().is_some_and(|(_, event)| short(event) == "status INPUT_REQUIRED"), "{told:?}");
+        until_state(&mut follower, "INPUT_REQUIRED").await?;
+        // There is nothing running, and it can be subscribed to.
+        let mut quiet = caller.stream("SubscribeToTask", json!({ "id": task }), None).await?;
+        ensure!(short(&quiet.expect().await?.1) == "task INPUT_REQUIRED", "the snapshot is another");
+        let reply = json!({ "message": message("no: use the trash", json!({ "taskId": task })) });
+        let mut next = caller.stream("SendStreamingMessage", reply, None).await?;
+        ensure!(short(&next.expect().await?.1) == "task WORKING", "it still asks");
+        worker.tell(&given, 1, EntryKind::Interaction, &note("applied")).await?;
+        worker.report(&given, ReportedStatus::Completed, json!({ "result": "" })).await?;
+        for events in [next, follower, quiet] {
+            let told: Vec<_> = events.rest().await?.iter().map(|(_, event)| short(event)).collect();
+            ensure!(told == ["status WORKING", "status COMPLETED"], "{told:?}");
+        }
+    }
+    Ok(())
+}
