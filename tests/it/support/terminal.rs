@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Child;
+use tokio::task::JoinHandle;
 
 const LIMIT: Duration = Duration::from_secs(45);
 /// What the line editor writes when it begins to read: bracketed paste on.
@@ -19,6 +20,8 @@ pub(crate) struct Terminal {
     child: Child,
     keys: OwnedWritePty,
     written: Arc<Mutex<Vec<u8>>>,
+    /// Reads what it writes, until nobody can write any more.
+    reader: JoinHandle<()>,
     /// How much of it was waited for.
     seen: usize,
 }
@@ -39,7 +42,7 @@ impl Terminal {
         let (mut screen, keys) = pty.into_split();
         let written = Arc::new(Mutex::new(Vec::new()));
         let (kept, log) = (Arc::clone(&written), log.to_owned());
-        tokio::spawn(async move {
+        let reader = tokio::spawn(async move {
             let mut bytes = [0; 4096];
             // The end of a terminal is an error on Linux.
             while let Ok(n @ 1..) = screen.read(&mut bytes).await {
@@ -48,7 +51,7 @@ impl Terminal {
                 let _ = std::fs::write(&log, &*kept);
             }
         });
-        Ok(Self { child, keys, written, seen: 0 })
+        Ok(Self { child, keys, written, reader, seen: 0 })
     }
 
     /// Types.
@@ -67,8 +70,9 @@ impl Terminal {
         let what = format!("{text:?} on the terminal");
         let found = wait_for(&what, LIMIT, async || {
             let written = written.lock().unwrap_or_else(PoisonError::into_inner);
-            let rest = String::from_utf8_lossy(&written[seen..]).into_owned();
-            Ok(rest.find(text).map(|at| seen + at + text.len()))
+            let rest = written.get(seen..).unwrap_or_default();
+            let found = rest.windows(text.len()).position(|piece| piece == text.as_bytes());
+            Ok(found.map(|at| seen + at + text.len()))
         });
         self.seen = found.await.with_context(|| format!("it wrote {:?}", self.text()))?;
         Ok(())
@@ -84,10 +88,15 @@ impl Terminal {
         pieces.fold(first, |text, piece| text + &piece[end(piece)..])
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end, and until all that it wrote was read.
     pub(crate) async fn ended(&mut self) -> Result<ExitStatus> {
-        match tokio::time::timeout(LIMIT, self.child.wait()).await {
-            Ok(status) => Ok(status?),
+        let ended = async {
+            let status = self.child.wait().await?;
+            (&mut self.reader).await?;
+            Ok(status)
+        };
+        match tokio::time::timeout(LIMIT, ended).await {
+            Ok(status) => status,
             Err(_) => bail!("it does not end; it wrote {:?}", self.text()),
         }
     }
