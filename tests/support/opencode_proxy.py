@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Stands between a worker and the real OpenCode, so that a test can cut the event stream. Python stdlib only.
+"""Stands between a worker and the real OpenCode, so that a test can cut the event stream and have answers refused. Python
+stdlib only.
 
     opencode_proxy.py REAL_OPENCODE CONTROL_FILE serve --port 0 ...
 
 Starts the real program with the same arguments, and says "listening on" with its own address in place of the real one.
 While the file CONTROL_FILE.cut is there, event streams (GET /global/event) are cut, and new ones wait until it is gone.
-CONTROL_FILE gets a line for each event stream that is begun and for each one that is cut.
+As many answers to permission requests (POST /permission/../reply) as CONTROL_FILE.refuse says get a 503 and go no further.
+CONTROL_FILE gets a line for each event stream that is begun or cut, and for each answer that is refused or passed on.
 """
 import ctypes, os, re, select, signal, socket, subprocess, sys, threading, time
 
@@ -20,6 +22,21 @@ def note(line):
 
 def is_cut():
     return os.path.exists(CONTROL + ".cut")
+
+
+def is_refused():
+    """Whether this answer is refused; counts it."""
+    path = CONTROL + ".refuse"
+    try:
+        with open(path) as f:
+            left = int(f.read())
+    except OSError:
+        left = 0
+    if left > 0:
+        with open(path, "w") as f:
+            f.write(str(left - 1))
+    note("refused" if left > 0 else "answered")
+    return left > 0
 
 
 def die_with_parent():
@@ -43,6 +60,9 @@ def requests(client, server, events):
                     time.sleep(0.02)
                 note("begun")
                 events.set()
+            if data.startswith(b"POST /permission/") and is_refused():
+                client.sendall(b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+                break
             server.sendall(data)
     except OSError:
         pass

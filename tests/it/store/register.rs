@@ -16,6 +16,7 @@ on_both! {
     what_changed_is_told_and_models_are_found_by_their_worker,
     a_codebase_that_is_left_out_goes_offline_and_comes_back_with_its_id,
     the_global_codebase_stays_when_it_is_not_named,
+    a_codebase_that_is_added_while_its_worker_registers_is_there_once,
     one_path_on_two_workers_is_two_codebases,
     a_plain_worker_registers_its_home_before_itself,
     a_global_codebase_of_another_worker_is_refused,
@@ -98,6 +99,24 @@ async fn the_global_codebase_stays_when_it_is_not_named(bench: &Bench) -> Result
     let all = codebases_of(bench, &first.id).await?;
     let globals: Vec<_> = all.iter().filter(|c| c.is_global).map(|c| (c.path.as_str(), &c.id)).collect();
     ensure!(globals == [("/home/user", &third.global)], "{globals:?}");
+    Ok(())
+}
+
+async fn a_codebase_that_is_added_while_its_worker_registers_is_there_once(bench: &Bench) -> Result<()> {
+    let base = bench.registration("w");
+    bench.register(Registration { codebases: vec![home()], ..base.clone() }).await?;
+    for name in ["app", "lib", "web"] {
+        let codebases = vec![home(), codebase(name)];
+        let register = bench.registered(Registration { codebases, ..base.clone() }, true);
+        // While the first write is committed the others come to wait, so that they are one batch.
+        let (first, added, registered) = tokio::join!(bench.submit(bench.task(name)), put(bench, "w", codebase(name)), register);
+        first?;
+        let (added, (_, registered)) = (added?, outcome_of(registered?)?);
+        let of_this_name: Vec<&CodebaseId> = registered.iter().filter(|known| known.name == name).map(|known| &known.id).collect();
+        ensure!(of_this_name == [&added.id], "the registration has {of_this_name:?} instead of {}", added.id);
+        let stored = codebases_of(bench, &"w".into()).await?;
+        ensure!(stored.iter().filter(|known| known.name == name).count() == 1, "it is there twice: {stored:?}");
+    }
     Ok(())
 }
 

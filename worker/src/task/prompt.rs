@@ -240,16 +240,20 @@ async fn act(ready: &Ready, run: &mut Run, speech: &mut Speech<'_>, action: Acti
             return vec![run.opened(*asked, InteractionId(Uuid::now_v7()), now, deadline)];
         }
         Action::Settle(settled) => {
-            let note = settle(ready, *settled).await;
+            let request = settled.asked.request.clone();
+            let (note, is_taken) = settle(ready, *settled).await;
             speech.tell(EntryKind::Interaction, &note);
+            if !is_taken {
+                run.not_taken(&request, now);
+            }
         }
         Action::Recheck => return recheck(ready, run, now).await,
     }
     Vec::new()
 }
 
-/// Gives OpenCode an answer, again if it cannot be told whether it has it; the note says what became of it.
-async fn settle(ready: &Ready, settled: Settled) -> InteractionNote {
+/// Gives OpenCode an answer, again if it cannot be told whether it has it: a note of what became of it, and whether OpenCode took it.
+async fn settle(ready: &Ready, settled: Settled) -> (InteractionNote, bool) {
     let Settled { asked, reply, mut note } = settled;
     let client = &ready.running.client;
     let directory = if asked.directory.is_empty() { &ready.directory } else { &asked.directory };
@@ -267,12 +271,12 @@ async fn settle(ready: &Ready, settled: Settled) -> InteractionNote {
             _ => break,
         }
     }
-    if let Err(error) = given {
+    if let Err(error) = &given {
         tracing::warn!("a request of OpenCode could not be answered: {error}");
         InteractionState::Void.as_str().clone_into(&mut note.outcome);
         note.reason = Some(format!("OpenCode did not take the answer: {error}"));
     }
-    note
+    (note, given.is_ok())
 }
 
 /// Reads what is stored, after events were lost or when something does not fit together.

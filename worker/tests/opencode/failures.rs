@@ -28,6 +28,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         trial("an_opencode_that_cannot_start_is_told_and_fails_tasks_with_the_reason", broken_opencode),
         trial("a_cut_event_stream_is_caught_up_in_the_middle_of_text_and_of_a_tool", cut_stream),
         trial("a_run_that_ended_while_the_event_stream_was_cut_is_noticed", cut_end),
+        trial("an_answer_that_opencode_does_not_take_is_given_three_times_and_then_asked_for_again", refused_answers),
         trial("a_drain_that_takes_too_long_interrupts_and_reports", drain_limit),
         trial("an_opencode_that_dies_again_and_again_ends_each_run_once", killed_twice),
     ]
@@ -207,13 +208,14 @@ fn broken_opencode() {
     nothing_left(setup.dir.path());
 }
 
-/// A daemon whose OpenCode can be cut off from it, and the file that does it.
+/// A daemon whose OpenCode can be cut off from it, or refuse what it says, and the file that does it. People have a second to answer.
 fn cuttable(setup: &Setup) -> (Daemon, PathBuf) {
     let (real, control) = (opencode().unwrap().canonicalize().unwrap(), setup.dir.path().join("control"));
     let proxy = root().join("tests/support/opencode_proxy.py");
     let text = format!("#!/bin/sh\nexec python3 '{}' '{}' '{}' \"$@\"\n", proxy.display(), real.display(), control.display());
     let wrapper = script(&setup.dir.path().join("opencode"), &text);
-    let daemon = setup.start(Options { opencode: Some(wrapper), ..Options::default() });
+    let env = vec![("MUSTER_ANSWER_TIMEOUT_S", "1".to_owned())];
+    let daemon = setup.start(Options { opencode: Some(wrapper), env, ..Options::default() });
     wait_for("models", LONG, || setup.plane.registration().filter(|registration| !registration.models.is_empty()));
     (daemon, control)
 }
@@ -277,6 +279,31 @@ fn cut_end() {
     ensure_ended(&end, "completed", None);
     assert_eq!(Some(known.said("text").trim_end()), end.result.as_deref().map(str::trim_end));
     assert!(known.verified && !daemon.log().contains("OpenCode is not running"), "OpenCode was restarted for it");
+}
+
+fn refused_answers() {
+    let setup = Setup::new();
+    let (daemon, control) = cuttable(&setup);
+    let ask = |refusals: u32| {
+        std::fs::write(control.with_extension("refuse"), refusals.to_string()).unwrap();
+        // OpenCode asks before it reads outside of the codebase; nobody answers, so the worker refuses it in time.
+        let (known, end) = setup.plane.ended(setup.plane.assign(assignment("!read /etc/hostname", Some(&setup.codebase()))));
+        (known.data("interaction"), end)
+    };
+    let (notes, end) = ask(2);
+    ensure_ended(&end, "completed", None);
+    assert_eq!((count(&control, "refused"), count(&control, "answered")), (2, 1));
+    assert_eq!(notes[1]["outcome"], "expired", "{notes:?}");
+
+    let (notes, end) = ask(3);
+    ensure_ended(&end, "completed", None);
+    assert_eq!((count(&control, "refused"), count(&control, "answered")), (5, 2));
+    let outcomes: Vec<&str> = notes.iter().filter_map(|note| note["outcome"].as_str()).collect();
+    assert_eq!(outcomes, ["open", "void", "open", "expired"], "what OpenCode still waits for is asked again: {notes:?}");
+    assert!(notes[1]["reason"].as_str().unwrap().contains("did not take the answer"), "{notes:?}");
+    assert_ne!(notes[0]["id"], notes[2]["id"]);
+    daemon.end();
+    nothing_left(setup.dir.path());
 }
 
 fn drain_limit() {

@@ -209,6 +209,12 @@ impl Run {
         self.pending.open(asked, id, now, now.saturating_add(patience), deadline)
     }
 
+    /// OpenCode did not take an answer. If it still waits, the next look asks anew.
+    pub fn not_taken(&mut self, request: &str, now: u64) {
+        self.asked.remove(request);
+        self.look_soon(now);
+    }
+
     /// Takes in somebody's answer.
     pub fn on_answer(&mut self, id: InteractionId, reply: ReplyInteraction, now: u64) -> Vec<Action> {
         let mut actions = Vec::new();

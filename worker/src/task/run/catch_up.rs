@@ -34,8 +34,13 @@ impl Run {
     /// Events are missing.
     pub(super) fn on_gap(&mut self, now: u64, actions: &mut Vec<Action>) {
         self.parts.doubt();
-        self.look = Look { last: now, is_due: true, ..self.look };
+        self.look_soon(now);
         actions.push(Action::Recheck);
+    }
+
+    /// What is stored has to be looked at, at the latest with one of the next ticks.
+    pub(super) fn look_soon(&mut self, now: u64) {
+        self.look = Look { last: now, is_due: true, ..self.look };
     }
 
     /// Looks again if the last look failed or did not tell enough.
