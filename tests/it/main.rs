@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         api_streams::cases(),
         api_events::cases(),
         api_sessions::cases(),
+        api_sessions::continued::cases(),
         continuing::cases(),
         explain::cases(),
         plain_workers::cases(),
