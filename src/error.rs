@@ -199,7 +199,7 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Overloaded => Self::Overloaded {
-                message: "the server has more to write than it can; try again in a moment".to_owned(),
+                message: "the server has more to do than it can; try again in a moment".to_owned(),
                 retry_after: OVERLOAD_RETRY,
             },
             StoreError::Unavailable(reason) => Self::StorageUnavailable(reason),
@@ -250,6 +250,12 @@ mod tests {
             StoreError::Unavailable("the disk is full".to_owned()).into(),
             ApiError::internal("secret inner reason"),
         ]
+    }
+
+    #[test]
+    fn a_caller_who_waited_in_vain_for_the_database_is_told_to_come_again() {
+        let error = ApiError::from(StoreError::from(sqlx::Error::PoolTimedOut));
+        assert!(matches!(error, ApiError::Overloaded { .. }), "{error:?}");
     }
 
     #[test]

@@ -38,8 +38,8 @@ use writer::Writer;
 /// Why the store did not do as asked. Refusals of the domain are not errors: they are values of a write's output.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Too many writes wait already; nothing was changed.
-    #[error("too many writes are waiting; try again in a moment")]
+    /// Too many wait for the database already; nothing was changed.
+    #[error("too many wait for the database; try again in a moment")]
     Overloaded,
     /// The database cannot write now, for example on a full disk; nothing was changed.
     #[error("the database cannot write now: {0}")]
@@ -49,7 +49,16 @@ pub enum StoreError {
     Closed,
     /// A fault in a statement, or the connection broke.
     #[error("database error: {0}")]
-    Database(#[from] sqlx::Error),
+    Database(#[source] sqlx::Error),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match error {
+            sqlx::Error::PoolTimedOut => Self::Overloaded,
+            error => Self::Database(error),
+        }
+    }
 }
 
 /// A change, applied in a transaction together with others. It is repeatable: whatever is not in the database (time, ids) it carries.
