@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Measures Muster on this machine: builds for release, starts a PostgreSQL that really writes and the pinned OpenCode, and prints one table;
 # the results are kept as JSON in build/bench. Not a test: nothing fails because it is slow, only because something went wrong.
-#   ONLY=creates,held     only these measures (raw lives creates registrations held list viewer bytes token freshness memory startup)
+#   ONLY=creates,held     only these measures (raw lives creates registrations held list viewer bytes token freshness sends subscribers tasks memory startup)
 #   COMPARE=FILE.json     shows the change from an earlier run
 #   ROUNDS=3 SECONDS_A_ROUND=3   how often and how long each throughput is measured
 #   BENCH_DIR=DIR         where the databases go (default: build/bench); it must be on a disk

@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 /// How many clients there are at once.
 pub(crate) const CLIENTS: usize = 64;
 
+/// How long a round may take in which nothing is done.
+const LONGEST: Duration = Duration::from_secs(20);
+
 /// A client that does the same over and over.
 pub(crate) trait Client: Send + 'static {
     /// Does it once.
@@ -49,8 +52,12 @@ pub(crate) async fn rounds<C: Client>(clients: Vec<C>, plan: Plan, who: &[Meter]
     let mut rates = Vec::new();
     for _ in 0..plan.rounds {
         let (done, since) = (counts.done.load(Ordering::Relaxed), Instant::now());
-        tokio::time::sleep(plan.round).await;
-        let steps = counts.done.load(Ordering::Relaxed) - done;
+        let mut steps = 0;
+        // A round in which nothing was done goes on: it would say nothing.
+        while steps == 0 && since.elapsed() < LONGEST {
+            tokio::time::sleep(plan.round).await;
+            steps = counts.done.load(Ordering::Relaxed) - done;
+        }
         rates.push(per_second(steps, since.elapsed()));
     }
     let (steps, took) = (counts.done.load(Ordering::Relaxed) - first, begun.elapsed());

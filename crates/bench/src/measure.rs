@@ -1,5 +1,6 @@
 //! What is measured, one file a measure.
 
+mod a2a;
 mod bytes;
 mod creates;
 mod freshness;
@@ -42,8 +43,23 @@ pub(crate) struct Bench {
 }
 
 /// The measures by the names that `--only` knows.
-pub(crate) const NAMES: [&str; 12] =
-    ["raw", "lives", "creates", "registrations", "held", "list", "viewer", "bytes", "token", "freshness", "memory", "startup"];
+pub(crate) const NAMES: [&str; 15] = [
+    "raw",
+    "lives",
+    "creates",
+    "registrations",
+    "held",
+    "list",
+    "viewer",
+    "bytes",
+    "token",
+    "freshness",
+    "sends",
+    "subscribers",
+    "tasks",
+    "memory",
+    "startup",
+];
 
 impl Bench {
     /// Runs a measure on all databases.
@@ -67,6 +83,9 @@ impl Bench {
                 "list" => list::run(self, kind, run).await,
                 "viewer" => viewer::run(self, kind, run).await,
                 "bytes" => bytes::run(self, kind, run).await,
+                "sends" => a2a::sends(self, kind, run).await,
+                "subscribers" => a2a::subscribers(self, kind, run).await,
+                "tasks" => a2a::tasks(self, kind, run).await,
                 "memory" => memory::run(self, kind, run).await,
                 "startup" => startup::run(self, kind, run).await,
                 _ => anyhow::bail!("there is no measure `{name}`; known: {}", NAMES.join(", ")),

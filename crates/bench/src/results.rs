@@ -37,7 +37,7 @@ const fn row(id: &'static str, label: &'static str, unit: &'static str, target: 
 }
 
 /// All rows. What is before the dot of an id is the measure that fills it.
-pub(crate) const ROWS: [Row; 30] = [
+pub(crate) const ROWS: [Row; 37] = [
     row("lives.rate", "whole task lives at 64 clients (create, claim, ten entries in one request, finish)", "/s", Some(AtLeast(2_000.0))),
     row("creates.rate", "durable creates at 64 clients", "/s", Some(AtLeast(8_000.0))),
     row("registrations.new", "registrations of new workers at 64 clients, 10 models each", "/s", Some(AtLeast(4_000.0))),
@@ -60,6 +60,13 @@ pub(crate) const ROWS: [Row; 30] = [
     row("freshness.codebase_max", "the same, the longest", "ms", Some(AtMost(10_000.0))),
     row("freshness.model", "model added to OpenCode's configuration -> in the registry, p50", "ms", None),
     row("freshness.model_max", "the same, the longest", "ms", Some(AtMost(10_000.0))),
+    row("sends.one", "A2A: `SendMessage` answered by an agent of the server, durable, 1 client", "/s", None),
+    row("sends.sixteen", "the same, 16 clients", "/s", None),
+    row("sends.rate", "the same, 64 clients", "/s", Some(AtLeast(5_000.0))),
+    row("subscribers.p50", "A2A: entry written by the worker -> seen by each of 200 subscribers, 20 entries/s, p50", "ms", None),
+    row("subscribers.p99", "the same, p99", "ms", Some(AtMost(10.0))),
+    row("tasks.p50", "A2A: `ListTasks`, first page of 100,000 tasks, p50", "ms", Some(AtMost(5.0))),
+    row("tasks.p99", "the same, p99", "ms", None),
     row("memory.idle", "memory, idle", "MB", Some(AtMost(25.0))),
     row("memory.at1000", "memory per waiting worker, 1,000 wait", "KB", Some(AtMost(25.0))),
     row("memory.at5000", "memory per waiting worker, 5,000 wait", "KB", Some(AtMost(25.0))),

@@ -1,6 +1,6 @@
 //! Much output: a worker sends entries of 64 KiB, sixteen in a request, one request after the other; a viewer reads all of it.
 
-use super::viewer::{Watched, is_text};
+use super::viewer::{Running, is_text};
 use super::{Bench, raw_of};
 use crate::database::Kind;
 use crate::process::{Meter, cores};
@@ -16,7 +16,9 @@ const ENTRIES: u64 = 16;
 
 pub(super) async fn run(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()> {
     let server = bench.server(kind).await?;
-    let Watched { worker, mut connection, task, mut viewer } = Watched::start(&server).await?;
+    let running = Running::start(&server).await?;
+    let mut viewer = running.viewer(&server).await?;
+    let Running { worker, mut connection, task } = running;
     let text = "0123456789abcdef".repeat(ENTRY / 16);
     let (round, rounds) = (bench.plan.round, bench.plan.rounds);
     let writing = tokio::spawn(async move {

@@ -35,7 +35,8 @@ pub(super) async fn run(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()> 
     Ok(())
 }
 
-async fn fill(server: &Server, tasks: usize) -> Result<()> {
+/// Submits so many tasks.
+pub(super) async fn fill(server: &Server, tasks: usize) -> Result<()> {
     let made = Arc::new(AtomicUsize::new(0));
     let mut clients = Vec::new();
     for mut creator in Creator::all(server).await? {
