@@ -1,6 +1,6 @@
 # What people type. Each target is a script in scripts/, so that it can be read and run by hand.
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench fmt lint doc deny clean
+.PHONY: help run test demo bench fuzz fmt lint doc deny clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
@@ -16,6 +16,9 @@ demo: ## the main job offline, start to end, against a fake language model
 
 bench: ## measures speed and memory beside the limits of this machine; ONLY=creates,held COMPARE=FILE.json
 	@scripts/bench.sh
+
+fuzz: ## two minutes a target: what anybody may send over A2A; SECONDS_A_TARGET=600
+	@scripts/fuzz.sh
 
 fmt: ## format the code
 	cargo fmt --all

@@ -181,7 +181,7 @@ pub(super) fn demand_json(headers: &HeaderMap) -> Outcome<()> {
 }
 
 /// Reads the request; with an error comes the id, as far as there is one.
-fn read(body: &[u8]) -> Result<RpcRequest, (Value, A2aError)> {
+pub(super) fn read(body: &[u8]) -> Result<RpcRequest, (Value, A2aError)> {
     let refuse = |id: &Value, kind, message: String| Err((id.clone(), A2aError::new(kind, message)));
     let value: Value = match serde_json::from_slice(body) {
         Ok(value) => value,

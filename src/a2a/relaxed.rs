@@ -26,7 +26,7 @@ impl Asked {
     }
 }
 
-fn incoming(params: SendMessage) -> Outcome<Message> {
+pub(super) fn incoming(params: SendMessage) -> Outcome<Message> {
     let WireMessage { parts, context_id, metadata, .. } = params.message;
     let text = |part: &Part| part.content.as_ref().and_then(Value::as_str).map(str::to_owned);
     let texts: Vec<_> = parts.iter().filter_map(text).collect();

@@ -2,6 +2,7 @@
 
 mod caller;
 mod cards;
+mod corpora;
 mod errors;
 mod old;
 mod opencode;
@@ -19,6 +20,7 @@ pub(crate) fn cases() -> Vec<Case> {
         tasks::cases(),
         old::cases(),
         errors::cases(),
+        corpora::cases(),
         cards::cases(),
         opencode::cases(),
         sdk::cases(),
