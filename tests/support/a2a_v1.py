@@ -5,6 +5,7 @@
 import asyncio
 import sys
 
+import grpc
 import httpx
 from a2a.client import ClientConfig, create_client
 from a2a.helpers.proto_helpers import get_artifact_text, get_message_text, new_text_message
@@ -38,7 +39,12 @@ def request(text, at_once=False, **more):
 
 
 async def connect(agent, streaming):
-    config = ClientConfig(streaming=streaming, supported_protocol_bindings=[BINDING], httpx_client=httpx.AsyncClient(timeout=60))
+    config = ClientConfig(
+        streaming=streaming,
+        supported_protocol_bindings=[BINDING],
+        httpx_client=httpx.AsyncClient(timeout=60),
+        grpc_channel_factory=grpc.aio.insecure_channel,
+    )
     return await create_client(agent, client_config=config)
 
 
