@@ -2,10 +2,13 @@
 
 mod caller;
 mod cards;
+mod channel;
 mod errors;
+mod grpc;
 mod old;
 mod opencode;
 mod operations;
+mod rust_clients;
 mod sdk;
 mod streams;
 mod tasks;
@@ -22,6 +25,8 @@ pub(crate) fn cases() -> Vec<Case> {
         cards::cases(),
         opencode::cases(),
         sdk::cases(),
+        rust_clients::cases(),
+        grpc::cases(),
     ];
     all.into_iter().flatten().collect()
 }
