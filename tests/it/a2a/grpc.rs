@@ -87,7 +87,11 @@ async fn what_is_no_call_is_refused(cx: &Cx) -> Result<()> {
     let refused = channel.once::<_, ()>("GetTask", wrong).await?.err().context("it is answered")?;
     let fault = fault_of_status(&refused)?;
     ensure!(refused.code() == Code::InvalidArgument && fault.reason == "INVALID_REQUEST", "{refused:?}");
-    let huge = pb::GetTaskRequest { id: "x".repeat(20 << 20), ..Default::default() };
+    let message = pb::Message { message_id: "m".into(), role: 1, parts: vec![pb::Part::default(); 1 << 20], ..Default::default() };
+    let many = pb::SendMessageRequest { message: Some(message), ..Default::default() };
+    let refused = channel.once::<_, pb::SendMessageResponse>("SendMessage", many).await?.err().context("it is answered")?;
+    ensure!(fault_of_status(&refused)?.reason == "INVALID_PARAMS", "{refused:?}");
+    let huge = pb::GetTaskRequest { id: "x".repeat(5 << 20), ..Default::default() };
     let refused = channel.once::<_, ()>("GetTask", huge).await?.err().context("it is answered")?;
     ensure!(refused.code() == Code::OutOfRange, "{refused:?}");
     let path = format!("/{}/GetTask", pb::SERVICE);
