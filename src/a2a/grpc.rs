@@ -9,7 +9,7 @@ use super::jsonrpc::Head;
 use super::stream::Events;
 use super::version::{Version, demand};
 use crate::api::extract::{PathId, PathParam};
-use crate::api::http_log::is_grpc;
+use crate::api::http_log::{REQUEST_ID, is_grpc};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
@@ -260,5 +260,9 @@ pub(crate) async fn spelled(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let Some(ErrorBody { error, .. }) = response.extensions().get::<ErrorBody>().filter(|_| is_grpc) else { return response };
     let code = if error.code == code::NOT_FOUND { Code::Unimplemented } else { code_named(code_of_refusal(&error.code)) };
-    Status::new(code, &error.message).into_http()
+    let mut spelled: Response = Status::new(code, &error.message).into_http();
+    if let Some(id) = response.headers().get(REQUEST_ID) {
+        spelled.headers_mut().insert(REQUEST_ID, id.clone());
+    }
+    spelled
 }
