@@ -15,5 +15,5 @@ install() {
 }
 
 command -v python3 >/dev/null || { echo "There is no python3 here" >&2; exit 1; }
-install v1 'a2a-sdk==1.3.0'
+install v1 'a2a-sdk[grpc]==1.3.0'
 install v03 'a2a-sdk==0.3.26'

@@ -197,6 +197,8 @@ pub struct A2aConfig {
     pub card: CardForm,
     /// Whether webhooks are taken.
     pub push_notifications: bool,
+    /// Whether gRPC is spoken.
+    pub grpc: bool,
 }
 
 /// How a log line looks.

@@ -56,6 +56,13 @@ impl Routes {
         Self { router: self.router.route(path, methods), ..self }
     }
 
+    /// Adds a route of A2A's gRPC, which the document says nothing of either.
+    #[must_use]
+    pub fn grpc(self, access: Access, path: &str, methods: MethodRouter<App>) -> Self {
+        let guard = from_fn_with_state((self.app.clone(), access), stack::guard);
+        Self { router: self.router.route(path, methods.route_layer(guard)), ..self }
+    }
+
     /// Adds the routes that were dropped on purpose.
     #[must_use]
     pub fn dropped(self) -> Self {

@@ -1,8 +1,9 @@
-//! What each request goes through, from the outside in: id, span and measurement; the limit of requests at once; containment of
+//! What each request goes through, from the outside in: the spelling of gRPC's refusals; id, span and measurement; the limit of requests at once; containment of
 //! panics; the limit of bodies; the log of bodies; the guard; the time limit.
 
+use crate::a2a::grpc;
 use crate::api::extract::BodyLimit;
-use crate::api::http_log;
+use crate::api::http_log::{self, REQUEST_ID};
 use crate::app::App;
 use crate::auth::local::Connection;
 use crate::auth::{Access, guard as auth};
@@ -12,11 +13,11 @@ use crate::store::tokens::{NoteTokenUse, StoredToken};
 use crate::telemetry::metric;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::HeaderValue;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use futures_util::StreamExt;
+use http_body_util::BodyExt;
 use muster_protocol::time::Timestamp;
 use std::any::Any;
 use std::sync::Arc;
@@ -26,7 +27,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A token's last use is noted this often at most.
 const NOTE_USE_EVERY: u64 = 5 * 60 * 1000;
 
@@ -44,6 +44,7 @@ pub(super) fn around(router: Router<App>, app: &App) -> Router<App> {
         .layer(CatchPanicLayer::custom(contained))
         .layer(from_fn_with_state(slots, one_of))
         .layer(from_fn_with_state(app.clone(), observe))
+        .layer(from_fn(grpc::spelled))
 }
 
 /// Gives the request its id (the caller's, if it sent a fit one), its span and its measurements.
@@ -98,12 +99,13 @@ async fn one_of(State(slots): State<Arc<Semaphore>>, request: Request, next: Nex
 }
 
 fn keep(response: Response, place: OwnedSemaphorePermit) -> Response {
-    let (parts, body) = response.into_parts();
-    let stream = body.into_data_stream().map(move |chunk| {
-        let _ = &place;
-        chunk
-    });
-    Response::from_parts(parts, Body::from_stream(stream))
+    response.map(|body| {
+        // Frame by frame: the last one of gRPC holds its status.
+        Body::new(body.map_frame(move |frame| {
+            let _ = &place;
+            frame
+        }))
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]

@@ -1,10 +1,11 @@
-"""The official SDK of A2A 1.0 as a client: the whole round on one binding, against a machine with the fake language model.
+"""The official SDK of A2A 1.0 as a client: the whole round on one binding, against a machine with the fake language model and an agent of the server's own.
 
     python a2a_v1.py SERVER WORKER BINDING
 """
 import asyncio
 import sys
 
+import grpc
 import httpx
 from a2a.client import ClientConfig, create_client
 from a2a.helpers.proto_helpers import get_artifact_text, get_message_text, new_text_message
@@ -16,9 +17,16 @@ from a2a.types import (
     Role,
     SendMessageRequest,
     SubscribeToTaskRequest,
+    TaskPushNotificationConfig,
     TaskState,
 )
-from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from a2a.utils.errors import (
+    InvalidParamsError,
+    PushNotificationNotSupportedError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
 
 SERVER, WORKER, BINDING = sys.argv[1:4]
 
@@ -38,7 +46,12 @@ def request(text, at_once=False, **more):
 
 
 async def connect(agent, streaming):
-    config = ClientConfig(streaming=streaming, supported_protocol_bindings=[BINDING], httpx_client=httpx.AsyncClient(timeout=60))
+    config = ClientConfig(
+        streaming=streaming,
+        supported_protocol_bindings=[BINDING],
+        httpx_client=httpx.AsyncClient(timeout=60),
+        grpc_channel_factory=grpc.aio.insecure_channel,
+    )
     return await create_client(agent, client_config=config)
 
 
@@ -131,6 +144,27 @@ async def permission(agent):
     await client.close()
 
 
+async def built_in(_):
+    client = await connect(f"{SERVER}/agents/monitor", streaming=False)
+    (event,) = await send(client, request("how is it"))
+    check(event.task.status.state == TaskState.TASK_STATE_COMPLETED, event)
+    check(said(event.task).startswith("Status of "), event)
+    listed = await client.list_tasks(ListTasksRequest(context_id=event.task.context_id))
+    check([t.id for t in listed.tasks] == [event.task.id], listed)
+    hook = TaskPushNotificationConfig(task_id=event.task.id, url="https://example.com")
+    await refused(PushNotificationNotSupportedError, client.create_task_push_notification_config(hook))
+    await refused(InvalidParamsError, client.list_tasks(ListTasksRequest(page_size=101)))
+    await client.close()
+    client = await connect(SERVER, streaming=True)
+    wanted = request("how is it")
+    wanted.message.metadata["agent"] = "monitor"
+    events = await send(client, wanted)
+    check(events[0].HasField("task"), events[0])
+    check(get_artifact_text(events[1].artifact_update.artifact).startswith("Status of "), events)
+    check(events[-1].status_update.status.state == TaskState.TASK_STATE_COMPLETED, events[-1])
+    await client.close()
+
+
 async def cards(agent):
     client = await connect(SERVER, streaming=False)
     card = await client.get_extended_agent_card(GetExtendedAgentCardRequest())
@@ -141,7 +175,7 @@ async def cards(agent):
 
 async def main():
     agent = f"{SERVER}/agents/{WORKER}"
-    for step in (one_answer, streams, follow_and_cancel, permission, cards):
+    for step in (one_answer, streams, follow_and_cancel, permission, built_in, cards):
         await step(agent)
         print(step.__name__, "ok", flush=True)
     print("all is well")

@@ -10,6 +10,7 @@ cases! {
     [A2aSdk, Opencode, Python] =>
         the_official_sdk_of_1_0_does_the_whole_round_on_json_rpc within 240,
         the_official_sdk_of_1_0_does_the_whole_round_on_http_json within 240,
+        the_official_sdk_of_1_0_does_the_whole_round_on_grpc within 240,
         the_official_sdk_of_0_3_does_the_whole_round within 240;
 }
 
@@ -33,6 +34,10 @@ async fn the_official_sdk_of_1_0_does_the_whole_round_on_json_rpc(cx: &Cx) -> Re
 
 async fn the_official_sdk_of_1_0_does_the_whole_round_on_http_json(cx: &Cx) -> Result<()> {
     run(cx.fleet().await?, "v1", "HTTP+JSON").await
+}
+
+async fn the_official_sdk_of_1_0_does_the_whole_round_on_grpc(cx: &Cx) -> Result<()> {
+    run(cx.fleet().await?, "v1", "GRPC").await
 }
 
 async fn the_official_sdk_of_0_3_does_the_whole_round(cx: &Cx) -> Result<()> {
