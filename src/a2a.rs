@@ -18,3 +18,5 @@ mod send;
 mod stream;
 mod version;
 mod view;
+
+pub(crate) use push::deliver;

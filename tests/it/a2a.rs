@@ -6,6 +6,8 @@ mod errors;
 mod old;
 mod opencode;
 mod operations;
+mod push;
+mod push_faults;
 mod sdk;
 mod streams;
 mod tasks;
@@ -15,6 +17,8 @@ use crate::support::Case;
 pub(crate) fn cases() -> Vec<Case> {
     let all = [
         operations::cases(),
+        push::cases(),
+        push_faults::cases(),
         streams::cases(),
         tasks::cases(),
         old::cases(),
