@@ -5,6 +5,8 @@ ALTER TABLE a2a_push_configs ADD COLUMN revision TEXT NOT NULL DEFAULT '';
 -- The place of the task as it is told first, and the place that was told last (NULL: nothing was).
 ALTER TABLE a2a_push_configs ADD COLUMN begins_at BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE a2a_push_configs ADD COLUMN told BIGINT;
+-- The place that was told in vain: what is sent again ends there, as it did the first time.
+ALTER TABLE a2a_push_configs ADD COLUMN tried BIGINT;
 -- Tries in vain since something arrived, and the time before which there is no other.
 ALTER TABLE a2a_push_configs ADD COLUMN failures BIGINT NOT NULL DEFAULT 0;
 ALTER TABLE a2a_push_configs ADD COLUMN not_before BIGINT;

@@ -33,16 +33,16 @@ macro_rules! open {
 statements! {
     PUT_WEBHOOK: "INSERT INTO a2a_push_configs (task_id, id, version, config, created_at, revision, begins_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
         ON CONFLICT (task_id, id) DO UPDATE SET version = excluded.version, config = excluded.config, revision = excluded.revision,
-        begins_at = excluded.begins_at, told = NULL, failures = 0, not_before = NULL, ended_at = NULL, problem = NULL";
+        begins_at = excluded.begins_at, told = NULL, tried = NULL, failures = 0, not_before = NULL, ended_at = NULL, problem = NULL";
     PLACE: "SELECT t.entries, (SELECT COUNT(*) FROM a2a_push_configs c WHERE c.task_id = t.id AND c.id <> $2) AS n FROM tasks t WHERE t.id = $1";
     GET_CONFIG: "SELECT config FROM a2a_push_configs WHERE task_id = $1 AND id = $2";
     LIST_CONFIGS: "SELECT config FROM a2a_push_configs WHERE task_id = $1 AND id > $2 ORDER BY id LIMIT $3";
     DELETE_WEBHOOK: "DELETE FROM a2a_push_configs WHERE task_id = $1 AND id = $2";
     OPEN_WEBHOOKS: concat!(open!(), "(c.task_id, c.id) > ($1, $2) ORDER BY c.task_id, c.id LIMIT $3");
     OPEN_WEBHOOKS_OF: concat!(open!(), "c.task_id = $1");
-    OPEN_WEBHOOK: "SELECT task_id, id, revision, version, config, begins_at, told, failures FROM a2a_push_configs
+    OPEN_WEBHOOK: "SELECT task_id, id, revision, version, config, begins_at, told, tried, failures FROM a2a_push_configs
         WHERE ended_at IS NULL AND task_id = $1 AND id = $2 AND revision = $3";
-    NOTE_WEBHOOK: "UPDATE a2a_push_configs SET told = $4, failures = $5, not_before = $6, ended_at = $7, problem = $8
+    NOTE_WEBHOOK: "UPDATE a2a_push_configs SET told = $4, tried = $5, failures = $6, not_before = $7, ended_at = $8, problem = $9
         WHERE task_id = $1 AND id = $2 AND revision = $3 AND ended_at IS NULL";
     FORGET_WEBHOOKS: "DELETE FROM a2a_push_configs WHERE (task_id, id) IN
         (SELECT task_id, id FROM a2a_push_configs WHERE ended_at < $1 ORDER BY ended_at LIMIT 1000)";
@@ -85,6 +85,8 @@ pub struct Webhook {
     pub begins_at: u64,
     /// The place that was told last; none if nothing was.
     pub told: Option<u64>,
+    /// The place that was told in vain; none if nothing was.
+    pub tried: Option<u64>,
     /// Tries in vain since something arrived.
     pub failures: u32,
 }
@@ -99,12 +101,14 @@ fn open(row: &AnyRow) -> sqlx::Result<OpenWebhook> {
 }
 
 fn whole(row: &AnyRow) -> sqlx::Result<Webhook> {
+    let place = |name| row.maybe_int(name).map(|place| place.and_then(|place| u64::try_from(place).ok()));
     Ok(Webhook {
         key: key(row)?,
         version: row.text("version")?,
         config: row.json("config")?,
         begins_at: row.count("begins_at")?,
-        told: row.maybe_int("told")?.and_then(|told| u64::try_from(told).ok()),
+        told: place("told")?,
+        tried: place("tried")?,
         failures: row.small("failures")?,
     })
 }
@@ -225,6 +229,8 @@ pub struct NoteWebhook {
     pub key: WebhookKey,
     /// The place that was told last.
     pub told: Option<u64>,
+    /// The place that was told in vain.
+    pub tried: Option<u64>,
     /// Tries in vain since something arrived.
     pub failures: u32,
     /// When the next try may be.
@@ -261,7 +267,8 @@ impl Write for NoteWebhook {
             _ => None,
         };
         let note = NOTE_WEBHOOK.on(tx.dialect()).bind(task.to_string()).bind(id.clone()).bind(revision.clone());
-        let note = note.bind(self.told.map(to_int)).bind(i64::from(self.failures)).bind(self.not_before.map(|at| at.0));
+        let note = note.bind(self.told.map(to_int)).bind(self.tried.map(to_int)).bind(i64::from(self.failures));
+        let note = note.bind(self.not_before.map(|at| at.0));
         let note = note.bind(self.end.as_ref().map(|_| self.now.0)).bind(given_up.map(|(_, problem)| problem.clone()));
         if tx.execute_aside(note).await? == 0 {
             return Ok(false);

@@ -40,6 +40,8 @@ const IDLE: Duration = Duration::from_secs(20);
 const MOST_IDLE: usize = 4;
 
 const TOKEN: HeaderName = HeaderName::from_static("x-a2a-notification-token");
+/// By it a receiver knows what it has: what is sent again has the same place, and later events have higher ones.
+const PLACE: HeaderName = HeaderName::from_static("x-event-id");
 const VERSION: HeaderName = HeaderName::from_static(super::super::version::HEADER);
 
 /// The address that a URL names by its number.
@@ -49,6 +51,17 @@ pub(super) fn literal(url: &Url) -> Option<IpAddr> {
         Host::Ipv6(address) => Some(address.into()),
         Host::Domain(_) => None,
     }
+}
+
+/// What is sent.
+pub(super) struct Notice<'a> {
+    /// Where to, and with which credentials.
+    pub(super) to: &'a TaskPushNotificationConfig,
+    /// The version of A2A of the body.
+    pub(super) version: &'a str,
+    /// The place of the event, if it is the last of its place: the id that it has in a stream.
+    pub(super) place: Option<u64>,
+    pub(super) body: String,
 }
 
 /// A try in vain.
@@ -83,15 +96,9 @@ impl Poster {
         Self(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(MOST_IDLE).build(connector))
     }
 
-    /// Sends a body to a webhook whose owner speaks a version of A2A.
-    pub(super) async fn post(
-        &self,
-        config: &TaskPushNotificationConfig,
-        version: &str,
-        body: String,
-        now: Timestamp,
-    ) -> Result<(), Failure> {
-        let request = request(config, version, body).map_err(|problem| Failure::of(Try::Refused, problem))?;
+    /// Sends a notice, once.
+    pub(super) async fn post(&self, notice: Notice<'_>, now: Timestamp) -> Result<(), Failure> {
+        let request = request(notice).map_err(|problem| Failure::of(Try::Refused, problem))?;
         let late = || Failure::of(Try::Failed, format!("it did not answer within {} s", LIMIT.as_secs()));
         let answered = timeout(LIMIT, self.0.request(request)).await.map_err(|_| late())?;
         let answer = answered.map_err(|error| unreached(&error))?;
@@ -103,7 +110,8 @@ impl Poster {
     }
 }
 
-fn request(config: &TaskPushNotificationConfig, version: &str, body: String) -> Result<Request<Full<Bytes>>, String> {
+fn request(notice: Notice<'_>) -> Result<Request<Full<Bytes>>, String> {
+    let Notice { to: config, version, place, body } = notice;
     let text = |text: &str| HeaderValue::from_str(text).map_err(|_| "its token or credentials cannot be sent in a header".to_owned());
     let mut request = Request::post(config.url.as_str()).body(Full::from(body)).map_err(|_| "its address cannot be used".to_owned())?;
     let media_type = if version == super::Version::V03.as_str() { "application/json" } else { "application/a2a+json" };
@@ -111,6 +119,9 @@ fn request(config: &TaskPushNotificationConfig, version: &str, body: String) -> 
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("muster/", env!("CARGO_PKG_VERSION"))));
     headers.insert(VERSION, text(version)?);
+    if let Some(place) = place {
+        headers.insert(PLACE, HeaderValue::from(place));
+    }
     if let Some(token) = config.token.as_deref().filter(|token| !token.is_empty()) {
         headers.insert(TOKEN, secret(text(token)?));
     }

@@ -7,7 +7,7 @@ use super::super::error::{A2aError, Outcome};
 use super::super::stream::tell;
 use super::super::version::Version;
 use super::super::view::{Want, fold, view, view_at};
-use super::post::{Failure, Poster};
+use super::post::{Failure, Notice, Poster};
 use crate::app::App;
 use crate::domain::projection::{Projection, joined};
 use crate::store::StoreError;
@@ -55,6 +55,8 @@ struct Turn<'a> {
     told: ToldTask,
     /// Whether anything but pieces of text was sent.
     has_news: bool,
+    /// The place of what is being sent.
+    sending: Option<u64>,
 }
 
 /// Why a turn ends early.
@@ -83,7 +85,7 @@ impl From<StoreError> for Stop {
 pub(super) async fn take(app: &App, poster: &Poster, key: &WebhookKey, kept: Option<Kept>) -> Outcome<End> {
     let Some(webhook) = app.store.open_webhook(key).await? else { return Ok(End::Gone) };
     let Some(told) = app.store.told_task(key.task).await? else { return Ok(End::Gone) };
-    let mut turn = Turn { app, poster, webhook, told, has_news: false };
+    let mut turn = Turn { app, poster, webhook, told, has_news: false, sending: None };
     match turn.run(kept).await {
         Ok(end) => Ok(end),
         Err(Stop::Failed(failure)) => turn.fail(&failure).await,
@@ -112,7 +114,7 @@ impl Turn<'_> {
             for entry in &entries {
                 events.extend(tell(self.app, task, &mut projection, entry).await);
             }
-            for (place, event) in joined(events) {
+            for (place, event) in joined(events, self.webhook.tried) {
                 self.send(place, &event).await?;
             }
         }
@@ -187,11 +189,13 @@ impl Turn<'_> {
             StreamResponse::Task(task) if self.webhook.version == Version::V03.as_str() => json!(v03::Task::from(task.clone())),
             event => json!(event),
         };
-        let sent = self.poster.post(&self.webhook.config, &self.webhook.version, body.to_string(), self.app.now()).await;
+        self.sending = place;
+        let notice = Notice { to: &self.webhook.config, version: &self.webhook.version, place, body: body.to_string() };
+        let sent = self.poster.post(notice, self.app.now()).await;
         let outcome = if sent.is_ok() { "taken" } else { "failed" };
         metrics::counter!(metric::WEBHOOK_REQUESTS, "outcome" => outcome).increment(1);
         sent.map_err(Stop::Failed)?;
-        self.webhook.failures = 0;
+        (self.webhook.failures, self.webhook.tried) = (0, None);
         self.has_news |= !matches!(event, StreamResponse::ArtifactUpdate(update) if !update.last_chunk);
         if place.is_some() {
             self.note(place, None).await?;
@@ -202,7 +206,7 @@ impl Turn<'_> {
     async fn note(&mut self, told: Option<u64>, end: Option<WebhookEnd>) -> Result<(), Stop> {
         self.webhook.told = told;
         let (key, now) = (self.webhook.key.clone(), self.app.now());
-        let is_there = self.app.store.write(NoteWebhook { key, told, failures: 0, not_before: None, end, now }).await?;
+        let is_there = self.app.store.write(NoteWebhook { key, told, tried: None, failures: 0, not_before: None, end, now }).await?;
         if is_there { Ok(()) } else { Err(Stop::Gone) }
     }
 
@@ -221,7 +225,8 @@ impl Turn<'_> {
             Some(WebhookEnd::GivenUp { origin, problem })
         };
         let not_before = pause.map(|pause| Timestamp(now.0.saturating_add(i64::try_from(pause.as_millis()).unwrap_or(i64::MAX))));
-        let note = NoteWebhook { key, told: self.webhook.told, failures, not_before, end, now };
+        let (told, tried) = (self.webhook.told, self.sending.or(self.webhook.tried));
+        let note = NoteWebhook { key, told, tried, failures, not_before, end, now };
         let is_there = self.app.store.write(note).await?;
         Ok(match pause {
             _ if !is_there => End::Gone,

@@ -6,13 +6,13 @@ use muster_protocol::a2a::{Content, Part, StreamResponse, TaskArtifactUpdateEven
 const LONGEST: usize = 256 << 10;
 
 /// Joins each piece of text with those that directly continue it. Whoever appends them gets the same artifact. The place of a joined piece is
-/// that of its last part.
+/// that of its last part; none goes beyond the place `cut`.
 #[must_use]
-pub fn joined(events: Vec<(Option<u64>, StreamResponse)>) -> Vec<(Option<u64>, StreamResponse)> {
+pub fn joined(events: Vec<(Option<u64>, StreamResponse)>, cut: Option<u64>) -> Vec<(Option<u64>, StreamResponse)> {
     let mut all: Vec<(Option<u64>, StreamResponse)> = Vec::with_capacity(events.len());
     for (place, event) in events {
         let is_joined = all.last_mut().is_some_and(|(last_place, last)| {
-            let is_joined = join(last, &event);
+            let is_joined = (last_place.is_none() || *last_place != cut) && join(last, &event);
             if is_joined {
                 *last_place = place;
             }

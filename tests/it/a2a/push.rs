@@ -89,9 +89,12 @@ async fn a_webhook_hears_what_a_subscriber_sees(cx: &Cx) -> Result<()> {
         seen.extend(subscriber.rest().await?.into_iter().map(|(_, event)| event));
         let heard = receiver.until(&path, is_end).await?;
         ensure!(joined(heard.clone()) == joined(seen.clone()), "{binding:?}: it heard {heard:#?}, and should have heard {seen:#?}");
+        let tries = receiver.tries(&path);
+        let places: Vec<u64> = tries.iter().filter_map(|got| header(got, "x-event-id").parse().ok()).collect();
+        ensure!(places.is_sorted_by(|one, next| one < next) && places.first() == Some(&0), "{places:?}");
         let states: Vec<_> = heard.iter().map(told_state).filter(|state| !state.is_empty()).collect();
         ensure!(states.first() == Some(&"TASK_STATE_SUBMITTED") && states.contains(&"TASK_STATE_WORKING"), "{states:?}");
-        for got in receiver.tries(&path) {
+        for got in tries {
             ensure!(header(&got, "content-type") == "application/a2a+json", "{:?}", got.headers);
             ensure!(header(&got, "authorization") == "Bearer c", "{:?}", got.headers);
             ensure!(header(&got, "x-a2a-notification-token") == "to ken", "{:?}", got.headers);

@@ -83,6 +83,11 @@ async fn a_try_in_vain_is_repeated_until_it_is_taken(cx: &Cx) -> Result<()> {
     receiver.reply("/vain", [Reply::Status(502)]);
     worker.run(&worker.take().await?, &["one ", "two"]).await?;
     let heard = receiver.until("/vain", is_end).await?;
+    // What is sent again is the same, and says so.
+    let tries = receiver.tries("/vain");
+    for (one, next) in tries.iter().zip(&tries[1..]).filter(|(one, _)| !one.taken) {
+        ensure!(one.body == next.body && one.headers["x-event-id"] == next.headers["x-event-id"], "{tries:#?}");
+    }
     let kinds: Vec<_> = heard.iter().filter_map(|event| event.as_object()?.keys().next()).collect();
     ensure!(kinds == ["task", "statusUpdate", "artifactUpdate", "statusUpdate"], "{kinds:?}");
     Ok(())
