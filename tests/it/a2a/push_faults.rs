@@ -3,9 +3,13 @@
 use super::caller::{Binding, Caller};
 use super::push::{TO_PRIVATE, begin, is_end, machine, told_state};
 use crate::support::{Cx, Http, Postgres, Receiver, Reply, Server, Shared, cases, items, text, wait_for};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::Command;
 
 cases! {
     [] =>
@@ -13,10 +17,12 @@ cases! {
         a_try_in_vain_is_repeated_until_it_is_taken,
         a_receiver_is_left_alone_as_long_as_it_asks_for,
         a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks,
+        a_thousand_webhooks_that_hang_delay_no_other,
         a_receiver_that_refuses_is_given_up_and_the_log_says_so,
         a_redirect_is_not_followed,
         addresses_that_are_not_public_are_refused,
         a_name_of_this_machine_is_not_reached;
+    [A2aSdk] => a_webhook_with_https_is_told_if_its_certificate_is_trusted;
     [Postgres] => nothing_is_lost_when_the_server_is_killed_while_the_receiver_is_down_on_postgresql;
 }
 
@@ -122,6 +128,62 @@ async fn a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks(cx: 
     ensure!(ended.state.is_terminal(), "{ended:?}");
     receiver.until("/good", is_end).await?;
     ensure!(receiver.taken("/hangs").is_empty(), "it took something");
+    Ok(())
+}
+
+async fn a_thousand_webhooks_that_hang_delay_no_other(cx: &Cx) -> Result<()> {
+    let (server, slow, good) = (with_settings(cx)?.launch().await?, Receiver::start().await?, Receiver::start().await?);
+    slow.reply("/slow", std::iter::repeat_n(Reply::Never, 10_000));
+    let (worker, caller) = machine(&server, Binding::Rpc, "thousand").await?;
+    let mut tasks = Vec::new();
+    for _ in 0..32 {
+        tasks.push(begin(&caller, None).await?);
+    }
+    let set = async |task: &Value, n: usize| {
+        let webhook = json!({ "taskId": task["id"], "id": format!("w{n}"), "url": slow.url("/slow") });
+        caller.call("CreateTaskPushNotificationConfig", webhook).await
+    };
+    for task in &tasks {
+        futures_util::future::try_join_all((0..32).map(|n| set(task, n))).await?;
+    }
+    let hang = wait_for("the receiver to hang", Duration::from_secs(30), async || Ok((!slow.tries("/slow").is_empty()).then_some(())));
+    hang.await?;
+    let task = begin(&caller, Some(json!({ "url": good.url("/good") }))).await?;
+    caller.call("CancelTask", json!({ "id": task["id"] })).await?;
+    good.until("/good", |event| told_state(event) == "TASK_STATE_CANCELED").await?;
+    let under_way = slow.tries("/slow").len();
+    ensure!(under_way < 200, "{under_way} requests were sent to a receiver that answers none");
+    // The tasks go on as if there were no webhooks.
+    let ended = worker.run(&worker.take().await?, &["one"]).await?;
+    ensure!(ended.state.is_terminal(), "{ended:?}");
+    Ok(())
+}
+
+async fn a_webhook_with_https_is_told_if_its_certificate_is_trusted(cx: &Cx) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut receiver = Command::new(root.join("build/a2a/v1/bin/python"));
+    receiver.arg(root.join("tests/support/tls_receiver.py")).arg(cx.dir());
+    let mut receiver = receiver.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+    let mut said = BufReader::new(receiver.stdout.take().context("no output")?).lines();
+    let port = said.next_line().await?.context("it does not say its port")?;
+    let trusting = with_settings(cx)?.with_env("SSL_CERT_FILE", cx.dir().join("ca.pem")).launch().await?;
+    let config = cx.dir().join("server.toml").into_os_string();
+    let strict = Server::new(cx.dir(), "strict")?.with_args(["--config".into(), config]).launch().await?;
+    for (server, host, trusts) in [(&strict, "127.0.0.1", false), (&trusting, "127.0.0.1", true), (&trusting, "localhost", true)] {
+        let caller = Caller::new(&Http::new(server), Binding::Rpc)?.at("monitor");
+        let task = caller.say("x", json!({})).await?;
+        let webhook = json!({ "taskId": task["id"], "url": format!("https://{host}:{port}/hook") });
+        caller.call("CreateTaskPushNotificationConfig", webhook).await?;
+        if !trusts {
+            let told = wait_for("the stranger to be refused", Duration::from_secs(30), async || {
+                Ok(server.log().contains("invalid peer certificate: UnknownIssuer").then_some(()))
+            });
+            told.await?;
+            continue;
+        }
+        let told: Value = serde_json::from_str(&said.next_line().await?.context("nothing arrives")?)?;
+        ensure!(told["task"]["id"] == task["id"], "{told}");
+    }
     Ok(())
 }
 
