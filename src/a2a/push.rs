@@ -102,6 +102,9 @@ impl Asked {
         }
         let url = Url::parse(&config.url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
         let Some(url) = url else { return Err(A2aError::invalid("url", "must be an http or https address")) };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(A2aError::invalid("url", "must not name a user or a password; use `authentication`"));
+        }
         let address = post::literal(&url).filter(|address| !self.app.config.a2a.webhooks_to_private && !is_public(*address));
         if let Some(address) = address {
             let reason =

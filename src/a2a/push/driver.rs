@@ -2,7 +2,7 @@
 //! store after a start.
 
 use super::post::Poster;
-use super::queue::{Queue, Ticket};
+use super::queue::{MOST_AT_ONCE, Queue, Ticket};
 use super::turn::{End, Kept, origin, take};
 use crate::a2a::error::A2aError;
 use crate::app::App;
@@ -11,15 +11,15 @@ use crate::events::Changes;
 use crate::lifecycle::panic_message;
 use crate::store::StoreError;
 use crate::store::webhooks::{OpenWebhook, WebhookKey};
-use futures_util::future::BoxFuture;
-use futures_util::stream::FuturesUnordered;
-use futures_util::{FutureExt as _, StreamExt as _};
+use futures_util::FutureExt as _;
 use muster_protocol::ids::TaskId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
 
 /// How many webhooks are read in one go.
 const CHUNK: u32 = 500;
@@ -35,9 +35,12 @@ type Name = (TaskId, String);
 
 /// Sends to webhooks until the server stops.
 pub(crate) async fn deliver(app: App) {
-    let poster = Poster::new(app.life.clone(), app.config.a2a.webhooks_to_private);
+    let poster = Arc::new(Poster::new(app.life.clone(), app.config.a2a.webhooks_to_private));
     loop {
-        match AssertUnwindSafe(Driver::new(&app, &poster).run()).catch_unwind().await {
+        // Whatever ends the driver, its turns end with it.
+        let cut = CancellationToken::new();
+        let _cut_at_end = cut.clone().drop_guard();
+        match AssertUnwindSafe(Driver::new(&app, &poster, cut).run()).catch_unwind().await {
             Ok(()) => return,
             Err(panic) => tracing::error!("sending to webhooks panicked; it begins again: {}", panic_message(panic.as_ref())),
         }
@@ -50,7 +53,13 @@ pub(crate) async fn deliver(app: App) {
 
 struct Driver<'a> {
     app: &'a App,
-    poster: &'a Poster,
+    poster: &'a Arc<Poster>,
+    /// Ends the turns under way.
+    cut: CancellationToken,
+    /// Turns are tasks of their own: each holds a connection to the database now and then, and must give it back whatever the driver waits for.
+    turns: mpsc::Sender<Done>,
+    done: mpsc::Receiver<Done>,
+    under_way: usize,
     hooks: BTreeMap<Name, Hook>,
     queue: Queue<Name>,
     /// When those that wait are to be looked at.
@@ -92,28 +101,33 @@ struct Done {
 }
 
 impl<'a> Driver<'a> {
-    fn new(app: &'a App, poster: &'a Poster) -> Self {
+    fn new(app: &'a App, poster: &'a Arc<Poster>, cut: CancellationToken) -> Self {
+        let (turns, done) = mpsc::channel(MOST_AT_ONCE);
         let (hooks, queue, due, read_at) = (BTreeMap::new(), Queue::default(), BTreeSet::new(), Some(Duration::ZERO));
-        Self { app, poster, hooks, queue, due, read_at, kept: 0 }
+        Self { app, poster, cut, turns, done, under_way: 0, hooks, queue, due, read_at, kept: 0 }
     }
 
     async fn run(mut self) {
-        let mut turns: FuturesUnordered<BoxFuture<'a, Done>> = FuturesUnordered::new();
         loop {
             while let Some((ticket, name)) = self.queue.next() {
-                turns.extend(self.turn(ticket, &name));
+                self.turn(ticket, &name);
             }
             let next = self.due.first().map(|(at, _)| *at).into_iter().chain(self.read_at).min();
             let pause = next.map(|at| at.saturating_sub(self.app.clock.uptime()));
             tokio::select! {
                 () = self.app.life.stopping() => break,
                 changes = self.app.store.hub().watched().changes() => self.hear(changes).await,
-                Some(done) = turns.next() => self.settle(done),
+                Some(done) = self.done.recv() => self.settle(done),
                 () = sleep(pause.unwrap_or_default()), if pause.is_some() => self.look_at_due().await,
             }
         }
         // What is under way may arrive, and is noted then.
-        let _ = timeout(LAST, turns.for_each(|_| std::future::ready(()))).await;
+        let last = async {
+            while self.under_way > 0 && self.done.recv().await.is_some() {
+                self.under_way -= 1;
+            }
+        };
+        let _ = timeout(LAST, last).await;
     }
 
     async fn hear(&mut self, changes: Changes) {
@@ -256,28 +270,31 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// A webhook's turn; nothing if it was removed while it waited.
-    fn turn(&mut self, ticket: Ticket, name: &Name) -> Option<BoxFuture<'a, Done>> {
+    /// Begins a webhook's turn, unless it was removed while it waited.
+    fn turn(&mut self, ticket: Ticket, name: &Name) {
         let hook = self.hooks.get_mut(name).filter(|hook| hook.phase == Phase::Queued && ticket.is_for(&hook.receiver));
         let Some(hook) = hook else {
-            self.queue.done(&ticket, None);
-            return None;
+            return self.queue.done(&ticket, None);
         };
         (hook.phase, hook.again) = (Phase::Running, false);
         let key = WebhookKey { task: name.0, id: name.1.clone(), revision: hook.revision.clone() };
         let kept = hook.kept.take();
         self.kept -= usize::from(kept.is_some());
-        let (app, poster) = (self.app, self.poster);
+        self.under_way += 1;
+        let (app, poster, cut, turns) = (self.app.clone(), Arc::clone(self.poster), self.cut.clone(), self.turns.clone());
         let turn = async move {
-            let end = AssertUnwindSafe(take(app, poster, &key, kept)).catch_unwind().await;
+            let turn = AssertUnwindSafe(take(&app, &poster, &key, kept)).catch_unwind();
+            let Some(end) = cut.run_until_cancelled(turn).await else { return };
             let end =
                 end.map_err(|panic| tracing::error!(task.id = %key.task, "a webhook's turn panicked: {}", panic_message(panic.as_ref())));
-            Done { ticket, key, end: end.ok() }
+            // The driver is gone where nobody takes it.
+            let _ = turns.send(Done { ticket, key, end: end.ok() }).await;
         };
-        Some(turn.boxed())
+        self.app.life.spawn_isolated("a webhook's turn", turn);
     }
 
     fn settle(&mut self, done: Done) {
+        self.under_way -= 1;
         let Done { ticket, key, end } = done;
         let failed = match &end {
             Some(Ok(End::Failed(_))) => Some(true),

@@ -113,7 +113,9 @@ impl Poster {
 fn request(notice: Notice<'_>) -> Result<Request<Full<Bytes>>, String> {
     let Notice { to: config, version, place, body } = notice;
     let text = |text: &str| HeaderValue::from_str(text).map_err(|_| "its token or credentials cannot be sent in a header".to_owned());
-    let mut request = Request::post(config.url.as_str()).body(Full::from(body)).map_err(|_| "its address cannot be used".to_owned())?;
+    // As it was when it was checked: `url` and the client read some addresses differently.
+    let url = Url::parse(&config.url).map_err(|_| "its address is none".to_owned())?;
+    let mut request = Request::post(url.as_str()).body(Full::from(body)).map_err(|_| "its address cannot be used".to_owned())?;
     let media_type = if version == super::Version::V03.as_str() { "application/json" } else { "application/a2a+json" };
     let headers = request.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(media_type));
@@ -232,5 +234,54 @@ struct Spawner(Lifecycle);
 impl<F: Future<Output = ()> + Send + 'static> hyper::rt::Executor<F> for Spawner {
     fn execute(&self, connection: F) {
         self.0.spawn_isolated("connection to a webhook", connection);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use muster_protocol::a2a::AuthenticationInfo;
+
+    fn notice(config: &TaskPushNotificationConfig) -> Request<Full<Bytes>> {
+        request(Notice { to: config, version: "1.0", place: None, body: "{}".to_owned() }).unwrap()
+    }
+
+    #[test]
+    fn credentials_are_sent_where_there_are_any_and_never_shown() {
+        let bare = TaskPushNotificationConfig { url: "http://h/a?b".to_owned(), token: Some(String::new()), ..Default::default() };
+        let headers = notice(&bare).headers().clone();
+        assert!(!headers.contains_key(TOKEN) && !headers.contains_key(AUTHORIZATION) && !headers.contains_key(PLACE), "{headers:?}");
+        let authentication = Some(AuthenticationInfo { scheme: "Bearer".to_owned(), credentials: Some("s3cret".to_owned()) });
+        let secret = TaskPushNotificationConfig { authentication, token: Some("s3cret".to_owned()), ..bare };
+        let headers = notice(&secret).headers().clone();
+        assert_eq!(
+            (&headers[AUTHORIZATION], &headers[TOKEN]),
+            (&HeaderValue::from_static("Bearer s3cret"), &HeaderValue::from_static("s3cret"))
+        );
+        assert!(!format!("{headers:?}").contains("s3cret"), "{headers:?}");
+    }
+
+    #[test]
+    fn retry_after_is_a_number_of_seconds_or_a_date() {
+        let after = |value: &'static str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
+            retry_after(&headers, Timestamp(784_111_777_000)).map(|pause| pause.as_secs())
+        };
+        assert_eq!(after("120"), Some(120));
+        assert_eq!(after("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(after("Sun, 06 Nov 1994 08:00:00 GMT"), Some(0));
+        assert_eq!(after("soon"), None);
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_this_machine_is_refused_unless_it_is_allowed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["127.0.0.1", "localhost", "2130706433", "[::1]", "[::ffff:127.0.0.1]"] {
+            let to: Uri = format!("http://{host}:{port}/").parse().unwrap();
+            assert!(matches!(connect(&to, false).await, Err(ConnectError::Forbidden)), "{host}");
+        }
+        let to: Uri = format!("http://127.0.0.1:{port}/").parse().unwrap();
+        assert!(connect(&to, true).await.is_ok());
     }
 }

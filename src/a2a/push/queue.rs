@@ -10,6 +10,8 @@ const MOST_TO_ONE: usize = 16;
 /// Beside these, how many to receivers whose last try was in vain, and how many of them to one.
 const MOST_FAILING: usize = 16;
 const MOST_TO_FAILING: usize = 2;
+/// How many may be under way in all.
+pub(super) const MOST_AT_ONCE: usize = MOST + MOST_FAILING;
 /// How many receivers are remembered that nothing waits for.
 const MOST_REMEMBERED: usize = 1_024;
 

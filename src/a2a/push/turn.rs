@@ -23,7 +23,7 @@ use url::Url;
 
 /// How many entries are told in one turn.
 const CHUNK: u32 = 256;
-/// How long pieces of text are collected before the next are sent.
+/// How long entries are collected before the next are told.
 const COLLECTED: Duration = Duration::from_millis(500);
 const ALL: Want = Want { history: None, artifacts: true };
 
@@ -53,8 +53,6 @@ struct Turn<'a> {
     poster: &'a Poster,
     webhook: Webhook,
     told: ToldTask,
-    /// Whether anything but pieces of text was sent.
-    has_news: bool,
     /// The place of what is being sent.
     sending: Option<u64>,
 }
@@ -85,7 +83,7 @@ impl From<StoreError> for Stop {
 pub(super) async fn take(app: &App, poster: &Poster, key: &WebhookKey, kept: Option<Kept>) -> Outcome<End> {
     let Some(webhook) = app.store.open_webhook(key).await? else { return Ok(End::Gone) };
     let Some(told) = app.store.told_task(key.task).await? else { return Ok(End::Gone) };
-    let mut turn = Turn { app, poster, webhook, told, has_news: false, sending: None };
+    let mut turn = Turn { app, poster, webhook, told, sending: None };
     match turn.run(kept).await {
         Ok(end) => Ok(end),
         Err(Stop::Failed(failure)) => turn.fail(&failure).await,
@@ -129,12 +127,11 @@ impl Turn<'_> {
             return Ok(End::Over);
         }
         let kept = Kept { projection, at };
-        let is_text = !self.has_news && self.webhook.told == Some(kept.at) && !entries.is_empty();
-        match (is_all, is_text) {
-            (false, _) => Ok(End::More(kept, Duration::ZERO)),
-            (true, true) if !is_old => Ok(End::More(kept, COLLECTED)),
-            (true, _) => Ok(End::Idle(kept)),
-        }
+        Ok(match (is_all, entries.is_empty()) {
+            (false, _) => End::More(kept, Duration::ZERO),
+            (true, false) => End::More(kept, COLLECTED),
+            (true, true) => End::Idle(kept),
+        })
     }
 
     /// The task as it was when the webhook was set.
@@ -196,7 +193,6 @@ impl Turn<'_> {
         metrics::counter!(metric::WEBHOOK_REQUESTS, "outcome" => outcome).increment(1);
         sent.map_err(Stop::Failed)?;
         (self.webhook.failures, self.webhook.tried) = (0, None);
-        self.has_news |= !matches!(event, StreamResponse::ArtifactUpdate(update) if !update.last_chunk);
         if place.is_some() {
             self.note(place, None).await?;
         }

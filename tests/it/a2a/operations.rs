@@ -238,7 +238,13 @@ async fn webhooks_are_kept_read_and_forgotten(cx: &Cx) -> Result<()> {
         }
         let refused = caller.fault("GetTaskPushNotificationConfig", json!({ "taskId": task, "id": "own" })).await?;
         ensure!(refused.reason == "TASK_NOT_FOUND", "{refused:?}");
-        for wrong in [json!({ "url": "ftp://x" }), json!({ "url": "" }), json!({ "url": "http://x", "id": "a b" }), json!({})] {
+        for wrong in [
+            json!({ "url": "ftp://x" }),
+            json!({ "url": "" }),
+            json!({ "url": "http://x", "id": "a b" }),
+            json!({ "url": "http://u:p@x" }),
+            json!({}),
+        ] {
             let mut config = wrong.clone();
             config["taskId"] = task.clone();
             let refused = caller.fault("CreateTaskPushNotificationConfig", config).await?;

@@ -132,7 +132,7 @@ async fn a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks(cx: 
 }
 
 async fn a_thousand_webhooks_that_hang_delay_no_other(cx: &Cx) -> Result<()> {
-    let (server, slow, good) = (with_settings(cx)?.launch().await?, Receiver::start().await?, Receiver::start().await?);
+    let (mut server, slow, good) = (with_settings(cx)?.launch().await?, Receiver::start().await?, Receiver::start().await?);
     slow.reply("/slow", std::iter::repeat_n(Reply::Never, 10_000));
     let (worker, caller) = machine(&server, Binding::Rpc, "thousand").await?;
     let mut tasks = Vec::new();
@@ -156,6 +156,9 @@ async fn a_thousand_webhooks_that_hang_delay_no_other(cx: &Cx) -> Result<()> {
     // The tasks go on as if there were no webhooks.
     let ended = worker.run(&worker.take().await?, &["one"]).await?;
     ensure!(ended.state.is_terminal(), "{ended:?}");
+    // Nor does the end of the server wait for them.
+    server.stop().await?;
+    ensure!(!server.log().contains("did not end within"), "it waits for requests that nobody answers");
     Ok(())
 }
 
