@@ -93,10 +93,13 @@ pub(super) async fn view_with(app: &App, told: &ToldTask, want: Want, later: &Ha
 /// Of the store.
 pub(super) async fn view_at(app: &App, told: &ToldTask, at: u64, projection: &Projection, want: Want) -> Outcome<Task> {
     let mut task = view(app, told, Want { artifacts: false, ..want }).await?;
+    let mut artifacts = projection.artifacts.clone();
     if at != told.record.task.entries {
         task.status = projection.status.clone();
+    } else if told.record.task.state.is_terminal() {
+        artifacts.extend(changed_files(&told.record.task.changes));
     }
-    task.artifacts = Some(projection.artifacts.clone()).filter(|artifacts| !artifacts.is_empty());
+    task.artifacts = Some(artifacts).filter(|artifacts| !artifacts.is_empty());
     Ok(task)
 }
 

@@ -86,7 +86,9 @@ pub(super) struct Poster(Client<HttpsConnector<Connector>, Full<Bytes>>);
 impl Poster {
     /// One that sends to public addresses, or to private ones too. Its connections are tasks of the server.
     pub(super) fn new(life: Lifecycle, to_private: bool) -> Self {
-        let tls = HttpsConnectorBuilder::new().with_provider_and_native_roots(default_provider()).unwrap_or_else(|error| {
+        // In vain where another one is the process's already: then that one is used.
+        let _ = default_provider().install_default();
+        let tls = HttpsConnectorBuilder::new().with_native_roots().unwrap_or_else(|error| {
             tracing::warn!(%error, "this machine knows no certificate authorities: webhooks with https cannot be reached");
             let trusted = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
             HttpsConnectorBuilder::new().with_tls_config(trusted.with_no_client_auth())

@@ -162,9 +162,15 @@ async fn a_webhook_that_is_set_later_begins_with_the_task_as_it_is(cx: &Cx) -> R
 
 async fn a_webhook_of_a_task_that_has_ended_is_told_so(cx: &Cx) -> Result<()> {
     let receiver = Receiver::start().await?;
-    // It answers by itself: machines are for the other cases.
-    let caller = Caller::new(&SERVER.http(cx).await?, Binding::Rpc)?.at("monitor");
-    let task = caller.say("Hello there", json!({})).await?;
+    let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "ended").await?;
+    let id = begin(&caller, None).await?["id"].clone();
+    let given = worker.take().await?;
+    worker.start(&given, "ses_ended").await?;
+    worker.append(&given, 0, &["one ", "two"]).await?;
+    let change = json!([{ "path": "a.rs", "change": "modified", "additions": 1, "deletions": 0, "patch": "@@" }]);
+    worker.report(&given, ReportedStatus::Completed, json!({ "result": "one two", "changes": change })).await?;
+    let task = caller.call("GetTask", json!({ "id": id })).await?;
+    ensure!(task["artifacts"].as_array().map(Vec::len) == Some(2), "{task}");
     caller.call("CreateTaskPushNotificationConfig", json!({ "taskId": task["id"], "url": receiver.url("/ended") })).await?;
     let heard = receiver.until("/ended", is_end).await?;
     ensure!(heard == [json!({ "task": task })], "{heard:#?}");
