@@ -21,3 +21,5 @@ mod send;
 mod stream;
 mod version;
 mod view;
+
+pub(crate) use push::deliver;

@@ -37,6 +37,9 @@ fn duties() -> [Duty; 6] {
 /// If the held attempts cannot be read.
 pub async fn start(app: &App) -> Result<(), StoreError> {
     leases::grant_where_missing(app).await?;
+    if app.config.a2a.push_notifications {
+        app.life.spawn("webhooks", crate::a2a::deliver(app.clone()));
+    }
     for duty in duties() {
         let app_of_duty = app.clone();
         app.life.spawn(duty.name, async move { drive(app_of_duty, duty).await });

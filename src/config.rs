@@ -195,8 +195,10 @@ pub enum CardForm {
 pub struct A2aConfig {
     /// The card that is answered to whoever says no version.
     pub card: CardForm,
-    /// Whether webhooks are taken.
+    /// Whether webhooks are taken, and told of their tasks.
     pub push_notifications: bool,
+    /// Whether they may be in private networks and on this machine.
+    pub webhooks_to_private: bool,
     /// Whether gRPC is spoken.
     pub grpc: bool,
 }

@@ -11,3 +11,4 @@ pub mod presence;
 pub mod projection;
 pub mod routing;
 pub mod session;
+pub mod webhook;

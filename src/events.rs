@@ -3,6 +3,10 @@
 //! It carries no data. A woken waiter reads the store, so a slow one holds up nobody, misses nothing and costs no memory beside its
 //! own channel. Interest is registered *before* the store is read, so that nothing slips in between.
 
+mod watched;
+
+pub use watched::{Changes, Watched};
+
 use crate::sync::lock;
 use muster_protocol::ids::{TaskId, WorkerId};
 use std::collections::HashMap;
@@ -19,6 +23,8 @@ pub enum Wake {
     Worker(WorkerId),
     /// There is a task that any worker may take.
     AnyWorker,
+    /// A task got or lost a webhook.
+    Webhooks(TaskId),
 }
 
 /// A count that rises with every wake-up. Seen counts are passed over; `changed` waits for the next.
@@ -30,6 +36,7 @@ pub struct Hub {
     log: watch::Sender<u64>,
     tasks: Signals<TaskId>,
     workers: Signals<WorkerId>,
+    watched: Watched,
     /// Rotates the workers to wake for a task that any may take.
     turn: Mutex<usize>,
 }
@@ -40,7 +47,8 @@ const WOKEN_FOR_ANY: usize = 16;
 
 impl Default for Hub {
     fn default() -> Self {
-        Self { log: watch::Sender::new(0), tasks: Signals::default(), workers: Signals::default(), turn: Mutex::new(0) }
+        let (tasks, workers) = (Signals::default(), Signals::default());
+        Self { log: watch::Sender::new(0), tasks, workers, watched: Watched::default(), turn: Mutex::new(0) }
     }
 }
 
@@ -49,9 +57,13 @@ impl Hub {
     pub fn committed(&self, log_head: u64, wakes: &[Wake]) {
         for wake in wakes {
             match wake {
-                Wake::Task(id) => self.tasks.raise(id),
+                Wake::Task(id) => {
+                    self.tasks.raise(id);
+                    self.watched.changed(id);
+                }
                 Wake::Worker(id) => self.workers.raise(id),
                 Wake::AnyWorker => self.wake_some_workers(),
+                Wake::Webhooks(id) => self.watched.webhooks(*id),
             }
         }
         self.log.send_if_modified(|head| {
@@ -79,10 +91,17 @@ impl Hub {
         self.workers.subscribe(id)
     }
 
+    /// The tasks with webhooks.
+    #[must_use]
+    pub fn watched(&self) -> &Watched {
+        &self.watched
+    }
+
     /// Wakes everybody, after a commit of which only the outcome is known.
     pub fn wake_all(&self) {
         self.tasks.raise_all();
         self.workers.raise_all();
+        self.watched.missed();
         self.log.send_modify(|_| ());
     }
 

@@ -22,6 +22,7 @@ pub mod tasks;
 pub mod tokens;
 pub mod tx;
 pub mod upkeep;
+pub mod webhooks;
 pub mod workers;
 pub mod writer;
 
@@ -145,6 +146,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         probe::ALL,
         tokens::ALL,
         upkeep::ALL,
+        webhooks::ALL,
         writer::ALL,
     ];
     let one = files.into_iter().flatten();

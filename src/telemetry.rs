@@ -34,6 +34,8 @@ pub mod metric {
     pub const STREAM_ENTRIES: &str = "muster_stream_entries_total";
     /// Events written, by `type`.
     pub const EVENTS: &str = "muster_events_total";
+    /// Requests to webhooks, by `outcome`.
+    pub const WEBHOOK_REQUESTS: &str = "muster_webhook_requests_total";
     /// Runs of background duties, by `duty` and `outcome`.
     pub const BACKGROUND_RUNS: &str = "muster_background_runs_total";
     /// How long a run of a background duty took, in seconds, by `duty`.
@@ -112,6 +114,7 @@ fn describe() {
     describe_counter!(metric::TASKS_ENDED, "Tasks that ended");
     describe_counter!(metric::STREAM_ENTRIES, "Entries of task streams accepted");
     describe_counter!(metric::EVENTS, "Events written");
+    describe_counter!(metric::WEBHOOK_REQUESTS, "Requests to webhooks");
     describe_counter!(metric::BACKGROUND_RUNS, "Runs of background duties");
     describe_histogram!(metric::BACKGROUND_SECONDS, Unit::Seconds, "How long a run of a background duty took");
 }

@@ -97,6 +97,8 @@ pub mod kind {
     pub const AGENT_MESSAGE: &str = "agent.message";
     /// Somebody told a task or an agent something through the monitor.
     pub const AGENT_INTERVENTION: &str = "agent.intervention";
+    /// A webhook of a task did not take what was sent to it, and was given up.
+    pub const WEBHOOK_FAILED: &str = "webhook.failed";
     /// A token was made.
     pub const TOKEN_CREATED: &str = "token.created";
     /// A token was revoked.

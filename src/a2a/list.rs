@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::error::{A2aError, Outcome};
-use super::view::{Want, check_history};
+use super::view::{Want, check_history, view_with};
 use crate::store::a2a::{ToldFilter, ToldTask};
 use muster_protocol::a2a::{ListTasksRequest, ListTasksResponse, State};
 use muster_protocol::ids::{ContextId, TaskId};
@@ -44,7 +44,7 @@ impl Asked {
         let later = if history == Some(0) { HashMap::new() } else { store.later_messages(&ids).await? };
         let mut tasks = Vec::with_capacity(found.len());
         for told in &found {
-            tasks.push(self.view_with(told, want, &later).await?);
+            tasks.push(view_with(&self.app, told, want, &later).await?);
         }
         Ok(ListTasksResponse { tasks, next_page_token, page_size: size, total_size: u32::try_from(total).unwrap_or(u32::MAX) })
     }

@@ -1,10 +1,23 @@
-//! Webhooks of tasks: kept, read, forgotten. Nothing is sent to them yet, so that they are refused unless the configuration says otherwise.
+//! Webhooks of tasks: kept, read, forgotten, and told what becomes of their tasks.
+//!
+//! ```text
+//! a commit ─▶ hub: which tasks changed ─▶ driver: whose turn it is ─▶ turn: stream entries after the webhook's place,
+//!             as A2A events ─▶ post: one request each, to public addresses only ─▶ the place moves on
+//! ```
+
+mod driver;
+mod post;
+mod queue;
+mod turn;
+
+pub(crate) use driver::deliver;
 
 use super::asked::Asked;
 use super::error::{A2aError, Outcome};
 use super::list::page_size;
 use super::version::Version;
-use crate::store::a2a::{DeletePushConfig, MOST_PUSH_CONFIGS, PutPushConfig};
+use crate::domain::webhook::is_public;
+use crate::store::webhooks::{DeleteWebhook, MOST_WEBHOOKS, PutWebhook};
 use muster_protocol::a2a::{
     DeletePushConfigRequest, ErrorKind, GetPushConfigRequest, ListPushConfigsRequest, ListPushConfigsResponse, TaskPushNotificationConfig,
 };
@@ -22,7 +35,7 @@ impl Asked {
     pub(super) async fn create_push(&self, config: TaskPushNotificationConfig) -> Outcome<TaskPushNotificationConfig> {
         self.check_push(&config)?;
         let task = self.own(&config.task_id).await?.record.task.id;
-        self.put_push(task, config).await
+        self.put_push(task, config, None).await
     }
 
     /// `GetTaskPushNotificationConfig`.
@@ -32,7 +45,7 @@ impl Asked {
     pub(super) async fn get_push(&self, request: &GetPushConfigRequest) -> Outcome<TaskPushNotificationConfig> {
         self.demand_push()?;
         let task = self.own(&request.task_id).await?.record.task.id;
-        let found = if is_acceptable_id(&request.id) { self.app.store.push_config(task, &request.id).await? } else { None };
+        let found = if is_acceptable_id(&request.id) { self.app.store.webhook_config(task, &request.id).await? } else { None };
         found.ok_or_else(|| {
             let message = format!("the task has no webhook `{}`", crate::error::shown(&request.id));
             A2aError::new(ErrorKind::TaskNotFound, message)
@@ -51,7 +64,7 @@ impl Asked {
         if !after.is_empty() && !is_acceptable_id(after) {
             return Err(A2aError::invalid("pageToken", "is none that this server gave"));
         }
-        let mut configs = self.app.store.push_configs(task, after, size + 1).await?;
+        let mut configs = self.app.store.webhook_configs(task, after, size + 1).await?;
         let is_more = configs.len() > size as usize;
         configs.truncate(size as usize);
         let next_page_token = configs.last().filter(|_| is_more).map(|last| last.id.clone()).unwrap_or_default();
@@ -66,7 +79,7 @@ impl Asked {
         self.demand_push()?;
         let task = self.own(&request.task_id).await?.record.task.id;
         if is_acceptable_id(&request.id) {
-            self.app.store.write(DeletePushConfig { task, id: request.id.clone() }).await?;
+            self.app.store.write(DeleteWebhook { task, id: request.id.clone() }).await?;
         }
         Ok(())
     }
@@ -87,9 +100,16 @@ impl Asked {
         if !config.id.is_empty() && !is_acceptable_id(&config.id) {
             return Err(A2aError::invalid("id", format!("must be 1 to {MAX_ID_LEN} printable ASCII characters without space or slash")));
         }
-        let is_web = |url: &Url| matches!(url.scheme(), "http" | "https") && url.has_host();
-        if !Url::parse(&config.url).is_ok_and(|url| is_web(&url)) {
-            return Err(A2aError::invalid("url", "must be an http or https address"));
+        let url = Url::parse(&config.url).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        let Some(url) = url else { return Err(A2aError::invalid("url", "must be an http or https address")) };
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(A2aError::invalid("url", "must not name a user or a password; use `authentication`"));
+        }
+        let address = post::literal(&url).filter(|address| !self.app.config.a2a.webhooks_to_private && !is_public(*address));
+        if let Some(address) = address {
+            let reason =
+                format!("{address} is no public address: nothing is sent there (the server's `a2a.webhooks_to_private` allows it)");
+            return Err(A2aError::invalid("url", reason));
         }
         let is_visible = |text: &str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
         let authentication = config.authentication.as_ref();
@@ -101,8 +121,14 @@ impl Asked {
         Ok(())
     }
 
-    /// Keeps a webhook that was checked. Without an id it gets one: in 0.3 the task's, by which it is read back.
-    pub(super) async fn put_push(&self, task: TaskId, config: TaskPushNotificationConfig) -> Outcome<TaskPushNotificationConfig> {
+    /// Keeps a webhook that was checked; it is told the task as it is at a place, and all that follows. Without an id it gets one: in 0.3 the
+    /// task's, by which it is read back.
+    pub(super) async fn put_push(
+        &self,
+        task: TaskId,
+        config: TaskPushNotificationConfig,
+        begins_at: Option<u64>,
+    ) -> Outcome<TaskPushNotificationConfig> {
         let now = self.app.now();
         let id = match (config.id.is_empty(), self.version) {
             (false, _) => config.id.clone(),
@@ -110,8 +136,9 @@ impl Asked {
             (true, Version::V1) => self.app.ids.uuid(now).to_string(),
         };
         let config = TaskPushNotificationConfig { id, task_id: task.to_string(), ..config };
-        if !self.app.store.write(PutPushConfig { task, config: config.clone(), version: self.version.as_str(), now }).await? {
-            return Err(A2aError::invalid("id", format!("the task has {MOST_PUSH_CONFIGS} webhooks already; delete one")));
+        let (version, revision) = (self.version.as_str(), self.app.ids.uuid(now));
+        if !self.app.store.write(PutWebhook { task, config: config.clone(), version, revision, begins_at, now }).await? {
+            return Err(A2aError::invalid("id", format!("the task has {MOST_WEBHOOKS} webhooks already; delete one")));
         }
         Ok(config)
     }

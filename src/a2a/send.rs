@@ -122,7 +122,7 @@ impl Asked {
             None => Accepted { task: self.app.begin_message(&self.who, message).await?.task.id, after: 0, answered: None },
         };
         if let Some(webhook) = webhook {
-            self.put_push(accepted.task, webhook).await?;
+            self.put_push(accepted.task, webhook, Some(accepted.after)).await?;
         }
         Ok(accepted)
     }

@@ -2,7 +2,7 @@
 
 use super::asked::Asked;
 use super::error::Outcome;
-use super::view::Want;
+use super::view::{Want, fold, view_at};
 use crate::api::streams::{Step, follow_entries};
 use crate::app::App;
 use crate::domain::projection::{Projection, changed_files};
@@ -35,18 +35,12 @@ impl Asked {
     /// Of the store.
     pub(super) async fn follow(&self, told: ToldTask, from: From, want: Want) -> Outcome<Events> {
         let From { after, answered, one_turn } = from;
-        let mut projection = self.fold(&told, after).await?;
+        let mut projection = fold(&self.app, &told, after).await?;
         if let Some(answered) = answered {
             projection.answered(&answered.to_string());
         }
-        let later = self.app.store.later_messages(&[told.record.task.id]).await?;
-        let mut task = self.view_with(&told, Want { artifacts: false, ..want }, &later).await?;
-        let is_now = after == told.record.task.entries;
-        if !is_now {
-            task.status = projection.status.clone();
-        }
-        task.artifacts = Some(projection.artifacts.clone()).filter(|artifacts| !artifacts.is_empty());
-        let is_over = is_now && one_turn && task.status.state.is_interrupted();
+        let task = view_at(&self.app, &told, after, &projection, want).await?;
+        let is_over = after == told.record.task.entries && one_turn && task.status.state.is_interrupted();
         let snapshot = once(std::future::ready((Some(after), StreamResponse::Task(task))));
         if is_over {
             return Ok(snapshot.boxed());
@@ -96,19 +90,11 @@ impl Teller {
     }
 
     async fn take(&mut self, entry: &StreamEntry) {
-        let mut events = VecDeque::from(self.projection.apply(entry));
+        let events = tell(&self.app, self.task, &mut self.projection, entry).await;
         let state = self.projection.status.state;
-        if state.is_terminal() {
-            // What changed is known with the end, and told before it.
-            for artifact in changed_files(&changes(&self.app, self.task).await).into_iter().rev() {
-                events.push_front(self.projection.whole(artifact));
-            }
-        }
         let asks = entry.kind == EntryKind::Interaction && state.is_interrupted();
-        let last = events.len();
-        let places = (1..=last).map(|n| (n == last).then_some(entry.task_seq));
-        self.ready.extend(places.zip(events));
-        self.over = last > 0 && (state.is_terminal() || (self.one_turn && asks));
+        self.over = !events.is_empty() && (state.is_terminal() || (self.one_turn && asks));
+        self.ready.extend(events);
     }
 
     /// The task has ended, and no entry said so.
@@ -120,6 +106,19 @@ impl Teller {
             self.ready.push_back((Some(told.record.task.entries), self.projection.status_event(Metadata::new())));
         }
     }
+}
+
+/// What is told of an entry: only the last event of it has its place.
+pub(super) async fn tell(app: &App, task: TaskId, projection: &mut Projection, entry: &StreamEntry) -> Vec<(Option<u64>, StreamResponse)> {
+    let mut events = projection.apply(entry);
+    if projection.status.state.is_terminal() {
+        // What changed is known with the end, and told before it.
+        let changed = changed_files(&changes(app, task).await);
+        events.splice(0..0, changed.into_iter().map(|artifact| projection.whole(artifact)));
+    }
+    let last = events.len();
+    let places = (1..=last).map(|n| (n == last).then_some(entry.task_seq));
+    places.zip(events).collect()
 }
 
 async fn changes(app: &App, task: TaskId) -> Vec<FileChange> {

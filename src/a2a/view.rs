@@ -3,6 +3,7 @@
 use super::asked::Asked;
 use super::error::{A2aError, Outcome};
 use super::incoming::MESSAGE_KEY;
+use crate::app::App;
 use crate::domain::projection::{Projection, changed_files, question};
 use crate::store::a2a::ToldTask;
 use muster_protocol::a2a::{Artifact, Message, Metadata, Part, Role, State, Task, TaskStatus};
@@ -49,77 +50,111 @@ impl Asked {
     /// # Errors
     /// Of the store.
     pub(super) async fn view(&self, told: &ToldTask, want: Want) -> Outcome<Task> {
-        let later = if want.history == Some(0) { HashMap::new() } else { self.app.store.later_messages(&[told.record.task.id]).await? };
-        let mut task = self.view_with(told, want, &later).await?;
-        task.artifacts = task.artifacts.filter(|artifacts| !artifacts.is_empty());
-        Ok(task)
-    }
-
-    /// The same, where what was said later is known.
-    pub(super) async fn view_with(&self, told: &ToldTask, want: Want, later: &HashMap<TaskId, Vec<Message>>) -> Outcome<Task> {
-        let task = &told.record.task;
-        let artifacts = if want.artifacts { Some(self.artifacts(told).await?) } else { None };
-        Ok(Task {
-            id: task.id.to_string(),
-            context_id: task.context_id.to_string(),
-            status: self.status(told).await?,
-            artifacts,
-            history: history(told, want.history, later.get(&task.id)),
-            metadata: metadata(told),
-        })
-    }
-
-    async fn artifacts(&self, told: &ToldTask) -> Outcome<Vec<Artifact>> {
-        let mut artifacts = self.fold(told, told.record.task.entries).await?.artifacts;
-        artifacts.extend(changed_files(&told.record.task.changes));
-        Ok(artifacts)
-    }
-
-    /// The task as its stream tells it up to an entry.
-    pub(super) async fn fold(&self, told: &ToldTask, upto: u64) -> Outcome<Projection> {
-        let task = &told.record.task;
-        let mut projection = Projection::new(task.id.to_string(), task.context_id.to_string(), task.created_at);
-        let mut after = 0;
-        while after < upto {
-            let entries = self.app.store.said(task.id, after, upto, CHUNK).await?;
-            let Some(last) = entries.last() else { break };
-            after = last.task_seq;
-            for entry in &entries {
-                projection.apply(entry);
-            }
-        }
-        Ok(projection)
-    }
-
-    async fn status(&self, told: &ToldTask) -> Outcome<TaskStatus> {
-        let task = &told.record.task;
-        let asks = self.asks(told).await?;
-        let says = |text: &str| Message {
-            message_id: format!("{}-{}", task.id, task.entries),
-            context_id: Some(task.context_id.to_string()),
-            task_id: Some(task.id.to_string()),
-            role: Role::Agent,
-            parts: vec![Part::text(text)],
-            ..Message::default()
-        };
-        let (state, message) = match (task.state, asks) {
-            (TaskState::InputRequired, Some(asked)) => (State::InputRequired, Some(question(&asked, task.context_id.as_str()))),
-            // It has its answer, and does not know yet.
-            (TaskState::InputRequired, None) => (State::Working, None),
-            (state, _) => (state.into(), task.error.as_deref().map(says)),
-        };
-        Ok(TaskStatus { state, message: message.map(Box::new), timestamp: Some(told.status_at) })
+        view(&self.app, told, want).await
     }
 
     /// What a task asks and nobody has answered, the oldest first.
     pub(super) async fn asks(&self, told: &ToldTask) -> Outcome<Option<Interaction>> {
-        if told.record.task.state != TaskState::InputRequired {
-            return Ok(None);
-        }
-        let records = self.app.store.interactions_of(told.record.task.id).await?;
-        let interactions = records.into_iter().map(|record| record.interaction);
-        Ok(interactions.into_iter().find(|interaction| interaction.state == InteractionState::Open))
+        asks(&self.app, told).await
     }
+}
+
+/// A task as it is now.
+///
+/// # Errors
+/// Of the store.
+pub(super) async fn view(app: &App, told: &ToldTask, want: Want) -> Outcome<Task> {
+    let later = if want.history == Some(0) { HashMap::new() } else { app.store.later_messages(&[told.record.task.id]).await? };
+    let mut task = view_with(app, told, want, &later).await?;
+    task.artifacts = task.artifacts.filter(|artifacts| !artifacts.is_empty());
+    Ok(task)
+}
+
+/// The same, where what was said later is known.
+///
+/// # Errors
+/// Of the store.
+pub(super) async fn view_with(app: &App, told: &ToldTask, want: Want, later: &HashMap<TaskId, Vec<Message>>) -> Outcome<Task> {
+    let task = &told.record.task;
+    let artifacts = if want.artifacts { Some(artifacts(app, told).await?) } else { None };
+    Ok(Task {
+        id: task.id.to_string(),
+        context_id: task.context_id.to_string(),
+        status: status(app, told).await?,
+        artifacts,
+        history: history(told, want.history, later.get(&task.id)),
+        metadata: metadata(told),
+    })
+}
+
+/// A task as it was at a place, as its stream tells it.
+///
+/// # Errors
+/// Of the store.
+pub(super) async fn view_at(app: &App, told: &ToldTask, at: u64, projection: &Projection, want: Want) -> Outcome<Task> {
+    let mut task = view(app, told, Want { artifacts: false, ..want }).await?;
+    let mut artifacts = projection.artifacts.clone();
+    if at != told.record.task.entries {
+        task.status = projection.status.clone();
+    } else if told.record.task.state.is_terminal() {
+        artifacts.extend(changed_files(&told.record.task.changes));
+    }
+    task.artifacts = Some(artifacts).filter(|artifacts| !artifacts.is_empty());
+    Ok(task)
+}
+
+async fn artifacts(app: &App, told: &ToldTask) -> Outcome<Vec<Artifact>> {
+    let mut artifacts = fold(app, told, told.record.task.entries).await?.artifacts;
+    artifacts.extend(changed_files(&told.record.task.changes));
+    Ok(artifacts)
+}
+
+/// The task as its stream tells it up to an entry.
+///
+/// # Errors
+/// Of the store.
+pub(super) async fn fold(app: &App, told: &ToldTask, upto: u64) -> Outcome<Projection> {
+    let task = &told.record.task;
+    let mut projection = Projection::new(task.id.to_string(), task.context_id.to_string(), task.created_at);
+    let mut after = 0;
+    while after < upto {
+        let entries = app.store.said(task.id, after, upto, CHUNK).await?;
+        let Some(last) = entries.last() else { break };
+        after = last.task_seq;
+        for entry in &entries {
+            projection.apply(entry);
+        }
+    }
+    Ok(projection)
+}
+
+async fn status(app: &App, told: &ToldTask) -> Outcome<TaskStatus> {
+    let task = &told.record.task;
+    let asks = asks(app, told).await?;
+    let says = |text: &str| Message {
+        message_id: format!("{}-{}", task.id, task.entries),
+        context_id: Some(task.context_id.to_string()),
+        task_id: Some(task.id.to_string()),
+        role: Role::Agent,
+        parts: vec![Part::text(text)],
+        ..Message::default()
+    };
+    let (state, message) = match (task.state, asks) {
+        (TaskState::InputRequired, Some(asked)) => (State::InputRequired, Some(question(&asked, task.context_id.as_str()))),
+        // It has its answer, and does not know yet.
+        (TaskState::InputRequired, None) => (State::Working, None),
+        (state, _) => (state.into(), task.error.as_deref().map(says)),
+    };
+    Ok(TaskStatus { state, message: message.map(Box::new), timestamp: Some(told.status_at) })
+}
+
+async fn asks(app: &App, told: &ToldTask) -> Outcome<Option<Interaction>> {
+    if told.record.task.state != TaskState::InputRequired {
+        return Ok(None);
+    }
+    let records = app.store.interactions_of(told.record.task.id).await?;
+    let interactions = records.into_iter().map(|record| record.interaction);
+    Ok(interactions.into_iter().find(|interaction| interaction.state == InteractionState::Open))
 }
 
 /// The newest messages, oldest first: what the task began with, and what was said since.

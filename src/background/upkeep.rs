@@ -24,7 +24,7 @@ pub(super) async fn keep_tally(app: &App) -> Result<(), StoreError> {
     }
 }
 
-/// Forgets idempotency keys and batch ids that are no longer needed.
+/// Forgets idempotency keys, batch ids and webhooks that are no longer needed.
 pub(super) async fn forget(app: &App) -> Result<(), StoreError> {
     app.store.write(Forget { now: app.now() }).await
 }

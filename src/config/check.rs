@@ -242,7 +242,8 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
             return None;
         }
     };
-    Some(A2aConfig { card, push_notifications: settings.push_notifications, grpc: settings.grpc })
+    let A2aSettings { push_notifications, webhooks_to_private, grpc, .. } = *settings;
+    Some(A2aConfig { card, push_notifications, webhooks_to_private, grpc })
 }
 
 fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {

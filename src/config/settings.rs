@@ -55,6 +55,7 @@ pub(super) struct LogSettings {
 pub(super) struct A2aSettings {
     pub(super) card: String,
     pub(super) push_notifications: bool,
+    pub(super) webhooks_to_private: bool,
     pub(super) grpc: bool,
 }
 

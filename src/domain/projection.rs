@@ -2,8 +2,10 @@
 //!
 //! Folding the entries up to a place gives the task as of that place, so that a snapshot and the events after it fit together whoever reads them.
 
+mod join;
 mod say;
 
+pub use join::joined;
 pub use say::{changed_files, question, question_of};
 
 use muster_protocol::a2a::{
@@ -88,6 +90,15 @@ impl Projection {
             last_chunk: true,
             metadata: Metadata::new(),
         })
+    }
+
+    /// Lets go of what artifacts hold: from here on only what is added to them is told.
+    pub fn let_go(&mut self) {
+        for artifact in &mut self.artifacts {
+            for part in &mut artifact.parts {
+                part.content = Content::Text(String::new());
+            }
+        }
     }
 
     /// Something that it asked was answered, and it will hear of that.

@@ -1,11 +1,11 @@
-//! What A2A reads and keeps: tasks by their status, what is said in them, webhooks.
+//! What A2A reads and keeps: tasks by their status, and what is said in them.
 
 use super::interactions::{AnswerInteraction, AnswerOutcome};
 use super::row::{Columns as _, to_int, to_json};
 use super::sql::statements;
 use super::tasks::{TaskRecord, columns};
 use super::{Store, StoreError, Tx, Write};
-use muster_protocol::a2a::{Message, TaskPushNotificationConfig};
+use muster_protocol::a2a::Message;
 use muster_protocol::ids::{ContextId, PrincipalId, TaskId, WorkerId};
 use muster_protocol::stream::StreamEntry;
 use muster_protocol::task::TaskState;
@@ -45,9 +45,6 @@ pub struct ToldFilter {
     /// Only with a status from then or later.
     pub since: Option<Timestamp>,
 }
-
-/// The most webhooks that a task may have.
-pub const MOST_PUSH_CONFIGS: u64 = 32;
 
 /// The time of a task's status, as the index has it.
 macro_rules! status_at {
@@ -98,12 +95,6 @@ statements! {
         SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3 FROM a2a_messages WHERE task_id = $1";
     MESSAGES: "SELECT task_id, message FROM a2a_messages WHERE task_id IN (SELECT value FROM json_each($1)) ORDER BY task_id, n",
     postgres: "SELECT task_id, message FROM a2a_messages WHERE task_id IN (SELECT json_array_elements_text($1::text::json)) ORDER BY task_id, n";
-    PUT_PUSH: "INSERT INTO a2a_push_configs (task_id, id, version, config, created_at) VALUES ($1, $2, $3, $4, $5)
-        ON CONFLICT (task_id, id) DO UPDATE SET version = excluded.version, config = excluded.config";
-    COUNT_PUSH: "SELECT COUNT(*) AS n FROM a2a_push_configs WHERE task_id = $1 AND id <> $2";
-    GET_PUSH: "SELECT config FROM a2a_push_configs WHERE task_id = $1 AND id = $2";
-    LIST_PUSH: "SELECT config FROM a2a_push_configs WHERE task_id = $1 AND id > $2 ORDER BY id LIMIT $3";
-    DELETE_PUSH: "DELETE FROM a2a_push_configs WHERE task_id = $1 AND id = $2";
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<ToldTask> {
@@ -184,26 +175,6 @@ impl Store {
         }
         Ok(by_task)
     }
-
-    /// A webhook of a task.
-    ///
-    /// # Errors
-    /// Of the database.
-    pub async fn push_config(&self, task: TaskId, id: &str) -> Result<Option<TaskPushNotificationConfig>, StoreError> {
-        let query = GET_PUSH.on(self.dialect()).bind(task.to_string()).bind(id.to_owned());
-        let row = query.fetch_optional(self.readers()).await?;
-        Ok(row.map(|row| row.json("config")).transpose()?)
-    }
-
-    /// Up to `limit` webhooks of a task by their ids, after `after`.
-    ///
-    /// # Errors
-    /// Of the database.
-    pub async fn push_configs(&self, task: TaskId, after: &str, limit: u32) -> Result<Vec<TaskPushNotificationConfig>, StoreError> {
-        let query = LIST_PUSH.on(self.dialect()).bind(task.to_string()).bind(after.to_owned()).bind(i64::from(limit));
-        let rows = query.fetch_all(self.readers()).await?;
-        Ok(rows.iter().map(|row| row.json("config")).collect::<sqlx::Result<_>>()?)
-    }
 }
 
 /// Takes somebody's answer to an interaction, and keeps what was asked and answered.
@@ -230,53 +201,5 @@ impl Write for AnswerByMessage {
             }
         }
         Ok(outcome)
-    }
-}
-
-/// Keeps a webhook of a task, instead of the one of the same id.
-#[derive(Debug, Clone)]
-pub struct PutPushConfig {
-    /// The task.
-    pub task: TaskId,
-    /// The webhook, with its id.
-    pub config: TaskPushNotificationConfig,
-    /// The version of A2A that its owner speaks.
-    pub version: &'static str,
-    /// When.
-    pub now: Timestamp,
-}
-
-impl Write for PutPushConfig {
-    const NAME: &'static str = "put_push_config";
-    /// Whether it is kept: a task has no more than [`MOST_PUSH_CONFIGS`].
-    type Output = bool;
-
-    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<bool> {
-        let (task, id) = (self.task.to_string(), self.config.id.clone());
-        let others = tx.optional(COUNT_PUSH.on(tx.dialect()).bind(task.clone()).bind(id.clone())).await?;
-        if others.map(|row| row.count("n")).transpose()?.unwrap_or(0) >= MOST_PUSH_CONFIGS {
-            return Ok(false);
-        }
-        let put = PUT_PUSH.on(tx.dialect()).bind(task).bind(id).bind(self.version).bind(to_json(&self.config)).bind(self.now.0);
-        tx.execute_aside(put).await?;
-        Ok(true)
-    }
-}
-
-/// Forgets a webhook of a task, if it is there.
-#[derive(Debug, Clone)]
-pub struct DeletePushConfig {
-    /// The task.
-    pub task: TaskId,
-    /// Which.
-    pub id: String,
-}
-
-impl Write for DeletePushConfig {
-    const NAME: &'static str = "delete_push_config";
-    type Output = ();
-
-    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
-        tx.execute_aside(DELETE_PUSH.on(tx.dialect()).bind(self.task.to_string()).bind(self.id.clone())).await.map(|_| ())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::sql::statements;
 use super::submit::KEY_KEPT_MS;
-use super::{Tx, Write};
+use super::{Tx, Write, webhooks};
 use muster_protocol::time::Timestamp;
 
 /// How long a batch's id is kept: a lost answer is looked up within seconds.
@@ -13,7 +13,7 @@ statements! {
     BATCHES: "DELETE FROM batches WHERE id IN (SELECT id FROM batches WHERE committed_at < $1 ORDER BY committed_at LIMIT 1000)";
 }
 
-/// Forgets old idempotency keys and batch ids, up to 1,000 of each.
+/// Forgets old idempotency keys and batch ids, and webhooks that ended a day ago, up to 1,000 of each.
 #[derive(Debug, Clone)]
 pub struct Forget {
     /// When.
@@ -27,6 +27,6 @@ impl Write for Forget {
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
         tx.execute_aside(KEYS.on(tx.dialect()).bind(self.now.0 - KEY_KEPT_MS)).await?;
         tx.execute_aside(BATCHES.on(tx.dialect()).bind(self.now.0 - BATCH_KEPT_MS)).await?;
-        Ok(())
+        webhooks::forget(tx, self.now).await
     }
 }

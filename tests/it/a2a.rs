@@ -9,6 +9,8 @@ mod grpc;
 mod old;
 mod opencode;
 mod operations;
+mod push;
+mod push_faults;
 mod rust_clients;
 mod sdk;
 mod streams;
@@ -19,6 +21,8 @@ use crate::support::Case;
 pub(crate) fn cases() -> Vec<Case> {
     let all = [
         operations::cases(),
+        push::cases(),
+        push_faults::cases(),
         streams::cases(),
         tasks::cases(),
         old::cases(),

@@ -17,6 +17,7 @@ mod resume;
 mod sessions;
 mod submit;
 mod walk;
+mod webhooks;
 
 use crate::support::Case;
 
@@ -38,6 +39,7 @@ pub(crate) fn cases() -> Vec<Case> {
         sessions::cases(),
         submit::cases(),
         walk::cases(),
+        webhooks::cases(),
     ];
     files.into_iter().flatten().collect()
 }

@@ -9,8 +9,22 @@ import uuid
 import httpx
 from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from a2a.client.errors import A2AClientJSONRPCError
-from a2a.types import Message, Part, Role, TaskIdParams, TaskQueryParams, TaskState, TextPart
+from a2a.types import (
+    Message,
+    Part,
+    PushNotificationAuthenticationInfo,
+    PushNotificationConfig,
+    Role,
+    Task,
+    TaskIdParams,
+    TaskPushNotificationConfig,
+    TaskQueryParams,
+    TaskState,
+    TextPart,
+)
 from a2a.utils import get_message_text
+
+from a2a_receiver import Receiver
 
 SERVER, WORKER = sys.argv[1:3]
 
@@ -24,10 +38,10 @@ def message(text, **more):
     return Message(role=Role.user, message_id=uuid.uuid4().hex, parts=[Part(root=TextPart(text=text))], **more)
 
 
-async def connect(agent, streaming, polling=False):
+async def connect(agent, streaming, polling=False, webhooks=()):
     http = httpx.AsyncClient(timeout=60)
     card = await A2ACardResolver(http, agent).get_agent_card()
-    return ClientFactory(ClientConfig(streaming=streaming, polling=polling, httpx_client=http)).create(card), card
+    return ClientFactory(ClientConfig(streaming=streaming, polling=polling, httpx_client=http, push_notification_configs=list(webhooks))).create(card), card
 
 
 def said(task):
@@ -104,9 +118,31 @@ async def cards(agent):
     check(WORKER in [skill.id for skill in extended.skills], extended)
 
 
+async def webhooks(agent):
+    receiver = Receiver()
+    authentication = PushNotificationAuthenticationInfo(schemes=["Bearer"], credentials="sdk-secret")
+    config = PushNotificationConfig(url=receiver.url("/sent"), token="sdk-token", authentication=authentication)
+    client, card = await connect(agent, streaming=False, polling=True, webhooks=[config])
+    check(card.capabilities.push_notifications, card)
+    ((task, _),) = await send(client, message("tell the webhook"))
+    ended = lambda body: Task.model_validate(body).status.state == TaskState.completed
+    got = await receiver.until("/sent", ended)
+    told = [Task.model_validate(body) for _, body in got]
+    check(all(one.id == task.id for one in told) and said(told[-1]) == "echo: tell the webhook", told)
+    states = [one.status.state for one in told]
+    check(len(set(states)) == len(states) >= 2, states)
+    for headers, _ in got:
+        check(headers["X-A2A-Notification-Token"] == "sdk-token" and headers["Authorization"] == "Bearer sdk-secret", headers)
+        check(headers["A2A-Version"] == "0.3" and headers["Content-Type"] == "application/json", headers)
+    later = PushNotificationConfig(id="later", url=receiver.url("/later"))
+    await client.set_task_callback(TaskPushNotificationConfig(task_id=task.id, push_notification_config=later))
+    ((_, body),) = await receiver.until("/later", ended)
+    check(Task.model_validate(body) == await client.get_task(TaskQueryParams(id=task.id)), body)
+
+
 async def main():
     agent = f"{SERVER}/agents/{WORKER}"
-    for step in (one_answer, streams, follow_and_cancel, permission, cards):
+    for step in (one_answer, streams, follow_and_cancel, permission, webhooks, cards):
         await step(agent)
         print(step.__name__, "ok", flush=True)
     print("all is well")

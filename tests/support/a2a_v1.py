@@ -10,23 +10,23 @@ import httpx
 from a2a.client import ClientConfig, create_client
 from a2a.helpers.proto_helpers import get_artifact_text, get_message_text, new_text_message
 from a2a.types import (
+    AuthenticationInfo,
     CancelTaskRequest,
     GetExtendedAgentCardRequest,
     GetTaskRequest,
+    ListTaskPushNotificationConfigsRequest,
     ListTasksRequest,
     Role,
     SendMessageRequest,
+    StreamResponse,
     SubscribeToTaskRequest,
     TaskPushNotificationConfig,
     TaskState,
 )
-from a2a.utils.errors import (
-    InvalidParamsError,
-    PushNotificationNotSupportedError,
-    TaskNotCancelableError,
-    TaskNotFoundError,
-    UnsupportedOperationError,
-)
+from a2a.utils.errors import InvalidParamsError, TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from google.protobuf.json_format import ParseDict
+
+from a2a_receiver import Receiver
 
 SERVER, WORKER, BINDING = sys.argv[1:4]
 
@@ -151,8 +151,6 @@ async def built_in(_):
     check(said(event.task).startswith("Status of "), event)
     listed = await client.list_tasks(ListTasksRequest(context_id=event.task.context_id))
     check([t.id for t in listed.tasks] == [event.task.id], listed)
-    hook = TaskPushNotificationConfig(task_id=event.task.id, url="https://example.com")
-    await refused(PushNotificationNotSupportedError, client.create_task_push_notification_config(hook))
     await refused(InvalidParamsError, client.list_tasks(ListTasksRequest(page_size=101)))
     await client.close()
     client = await connect(SERVER, streaming=True)
@@ -173,9 +171,44 @@ async def cards(agent):
     check(own.name == WORKER and "models: " in own.description, own)
 
 
+def state_of(event):
+    kind = event.WhichOneof("payload")
+    return getattr(event, kind).status.state if kind in ("task", "status_update") else None
+
+
+async def webhooks(agent):
+    receiver = Receiver()
+    client = await connect(agent, streaming=False)
+    check((await client.get_extended_agent_card(GetExtendedAgentCardRequest())).capabilities.push_notifications, "webhooks are not offered")
+    wanted = request("tell the webhook", at_once=True)
+    config = TaskPushNotificationConfig(
+        url=receiver.url("/sent"), token="sdk-token", authentication=AuthenticationInfo(scheme="Bearer", credentials="sdk-secret")
+    )
+    wanted.configuration.task_push_notification_config.CopyFrom(config)
+    (event,) = await send(client, wanted)
+    task = event.task
+    ended = lambda body: state_of(ParseDict(body, StreamResponse())) == TaskState.TASK_STATE_COMPLETED
+    got = await receiver.until("/sent", ended)
+    events = [ParseDict(body, StreamResponse()) for _, body in got]
+    check(events[0].HasField("task") and events[0].task.id == task.id, events[0])
+    text = "".join(get_artifact_text(e.artifact_update.artifact) for e in events if e.HasField("artifact_update"))
+    check(text == "echo: tell the webhook", events)
+    for headers, _ in got:
+        check(headers["X-A2A-Notification-Token"] == "sdk-token" and headers["Authorization"] == "Bearer sdk-secret", headers)
+        check(headers["A2A-Version"] == "1.0" and headers["Content-Type"] == "application/a2a+json", headers)
+    # One that is set afterwards is told how it ended.
+    later = TaskPushNotificationConfig(task_id=task.id, id="later", url=receiver.url("/later"))
+    check(await client.create_task_push_notification_config(later) == later, "it is answered otherwise than it was sent")
+    ((_, body),) = await receiver.until("/later", ended)
+    check(said(ParseDict(body, StreamResponse()).task) == "echo: tell the webhook", body)
+    listed = await client.list_task_push_notification_configs(ListTaskPushNotificationConfigsRequest(task_id=task.id))
+    check(len(listed.configs) == 2, listed)
+    await client.close()
+
+
 async def main():
     agent = f"{SERVER}/agents/{WORKER}"
-    for step in (one_answer, streams, follow_and_cancel, permission, built_in, cards):
+    for step in (one_answer, streams, follow_and_cancel, permission, webhooks, built_in, cards):
         await step(agent)
         print(step.__name__, "ok", flush=True)
     print("all is well")

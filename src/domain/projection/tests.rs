@@ -1,6 +1,6 @@
 //! What a stream looks like in A2A.
 
-use super::{Projection, changed_files};
+use super::{Projection, changed_files, joined};
 use muster_protocol::a2a::{Content, State, StreamResponse};
 use muster_protocol::stream::{FileChange, StreamEntry};
 use muster_protocol::time::Timestamp;
@@ -118,4 +118,61 @@ fn changed_files_are_file_parts_where_the_change_is_known() {
     assert!(matches!(&artifacts[1].parts[0].content, Content::Data(data) if data["additions"] == 1));
     let event = Projection::new("t".into(), "c".into(), Timestamp(0)).whole(artifacts[0].clone());
     assert!(matches!(event, StreamResponse::ArtifactUpdate(event) if event.last_chunk && !event.append));
+}
+
+/// The events of the entries with their places, joined, as (place, artifact, text).
+fn pieces(entries: &[(&str, Value)], cut: Option<u64>) -> Vec<(u64, String, String)> {
+    let mut projection = Projection::new("t".into(), "c".into(), Timestamp(1_000));
+    let entries = (1..).zip(entries).map(|(seq, (kind, data))| entry(seq, kind, data));
+    let events = entries.flat_map(|entry| projection.apply(&entry).into_iter().map(move |event| (Some(entry.task_seq), event)));
+    let joined = joined(events.collect(), cut).into_iter().map(|(place, event)| {
+        let event = json!(event);
+        let artifact = &event["artifactUpdate"]["artifact"];
+        let word = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        (place.unwrap(), word(&artifact["artifactId"]), word(&artifact["parts"][0]["text"]))
+    });
+    joined.collect()
+}
+
+#[test]
+fn pieces_that_follow_each_other_are_joined_and_nothing_else_is() {
+    let text = |part: &str, delta: &str| ("text", json!({ "part": part, "delta": delta }));
+    let tool = ("tool", json!({ "call": "c", "tool": "bash", "state": "running" }));
+    let entries = [
+        text("p1", "a"),
+        text("p1", "b"),
+        text("p1", "c"),
+        tool,
+        text("p1", "d"),
+        text("p2", "e"),
+        text("p1", "f"),
+        text("p1", "g"),
+        ("status", json!({ "state": "retry", "discards": ["p1"] })),
+        text("p1", "h"),
+    ];
+    let told = pieces(&entries, None);
+    let told: Vec<_> = told.iter().map(|(place, id, text)| (*place, id.as_str(), text.as_str())).collect();
+    let wanted =
+        [(3, "p1", "abc"), (4, "-", "-"), (5, "p1", "d"), (6, "p2", "e"), (8, "p1", "fg"), (9, "p1", ""), (9, "-", "-"), (10, "p1", "h")];
+    assert_eq!(told, wanted);
+}
+
+#[test]
+fn what_was_tried_in_vain_is_joined_as_it_was_then() {
+    let entries = ["a", "b", "c", "d"].map(|delta| ("text", json!({ "part": "p1", "delta": delta })));
+    let told = pieces(&entries, Some(2));
+    assert!(told.iter().map(|(place, _, text)| (*place, text.as_str())).eq([(2, "ab"), (4, "cd")]), "{told:?}");
+}
+
+#[test]
+fn what_was_let_go_of_changes_nothing_that_is_told() {
+    let text = |delta: &str| json!({ "part": "p1", "delta": delta });
+    let (mut projection, _) = told(&[("text", text("long"))]);
+    projection.let_go();
+    assert_eq!(json!(projection.artifacts[0].parts), json!([{ "text": "" }]));
+    let next = json!(projection.apply(&entry(2, "text", &text("er"))));
+    assert!(
+        next[0]["artifactUpdate"]["append"] == true && next[0]["artifactUpdate"]["artifact"]["parts"] == json!([{ "text": "er" }]),
+        "{next}"
+    );
 }

@@ -35,7 +35,7 @@ async fn the_servers_card_names_its_addresses_and_agents(cx: &Cx) -> Result<()> 
     let (server, http) = (SERVER.get(cx).await?, SERVER.http(cx).await?);
     let card = http.get(CARD).await?.ok()?;
     ensure!(card["name"] == "Server-A" && card["capabilities"]["streaming"] == true, "{card}");
-    ensure!(card["capabilities"]["pushNotifications"] == false, "it promises what it does not do: {card}");
+    ensure!(card["capabilities"]["pushNotifications"] == true, "{card}");
     let url = server.url();
     let host = url.trim_start_matches("http://").to_owned();
     let wanted = [

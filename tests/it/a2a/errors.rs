@@ -16,7 +16,7 @@ cases! {
         a_flood_of_parts_is_refused_at_bounded_cost;
 }
 
-static SERVER: Shared = Shared::embedded("a2a-errors", "name = \"Server-A\"\n");
+static SERVER: Shared = Shared::embedded("a2a-errors", "name = \"Server-A\"\n[a2a]\npush_notifications = false\n");
 
 /// The numbers of `google.rpc.Code`.
 const INVALID_ARGUMENT: i64 = 3;
@@ -27,7 +27,7 @@ const NOBODY: &str = "0193a0c0-0000-7000-8000-00000000dead";
 /// What is asked, and JSON-RPC's code, HTTP's status, the reason.
 async fn rows(caller: &Caller) -> Result<Vec<(&'static str, Value, i64, i64, &'static str)>> {
     let ended = caller.at("monitor").say("x", json!({})).await?["id"].clone();
-    let webhook = json!({ "taskId": ended, "url": "https://example.com" });
+    let webhook = json!({ "taskId": ended, "url": "https://hooks.invalid" });
     let image = json!({ "parts": [{ "raw": "AAAA", "mediaType": "image/png" }] });
     let to = |id: &Value| json!({ "message": message("x", json!({ "taskId": id })) });
     let with_webhook =

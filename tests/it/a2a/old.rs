@@ -56,7 +56,7 @@ async fn every_method_answers_as_0_3_spells_it(cx: &Cx) -> Result<()> {
     ensure!(task["history"][0]["parts"] == parts, "{task}");
     // Webhooks: one without an id reads back.
     let id = text(&task, "id")?;
-    let webhook = json!({ "url": "https://example.com", "authentication": { "schemes": ["Bearer"], "credentials": "c" } });
+    let webhook = json!({ "url": "https://hooks.invalid", "authentication": { "schemes": ["Bearer"], "credentials": "c" } });
     let set = call(&http, "tasks/pushNotificationConfig/set", json!({ "taskId": id, "pushNotificationConfig": webhook })).await?;
     ensure!(set["taskId"] == id && set["pushNotificationConfig"]["authentication"] == webhook["authentication"], "{set}");
     ensure!(call(&http, "tasks/pushNotificationConfig/get", json!({ "id": id })).await? == set, "it does not read back");

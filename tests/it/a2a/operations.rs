@@ -211,7 +211,7 @@ async fn webhooks_are_kept_read_and_forgotten(cx: &Cx) -> Result<()> {
     for binding in BINDINGS {
         let caller = Caller::new(&ALONE.http(cx).await?, binding)?;
         let webhook =
-            json!({ "url": "https://example.com/hook", "token": "t", "authentication": { "scheme": "Bearer", "credentials": "c" } });
+            json!({ "url": "https://hooks.invalid/hook", "token": "t", "authentication": { "scheme": "Bearer", "credentials": "c" } });
         let send = json!({ "message": message("x", json!({})), "configuration": { "taskPushNotificationConfig": webhook } });
         let task = caller.call("SendMessage", send).await?["task"]["id"].clone();
         let listed = caller.call("ListTaskPushNotificationConfigs", json!({ "taskId": task })).await?;
@@ -222,9 +222,9 @@ async fn webhooks_are_kept_read_and_forgotten(cx: &Cx) -> Result<()> {
         );
         ensure!(first["id"].as_str().is_some_and(|id| !id.is_empty()), "{listed}");
 
-        let own = json!({ "taskId": task, "id": "own", "url": "http://example.com/1" });
+        let own = json!({ "taskId": task, "id": "own", "url": "http://hooks.invalid/1" });
         ensure!(caller.call("CreateTaskPushNotificationConfig", own.clone()).await? == own, "it is answered otherwise than it was sent");
-        let changed = json!({ "taskId": task, "id": "own", "url": "http://example.com/2" });
+        let changed = json!({ "taskId": task, "id": "own", "url": "http://hooks.invalid/2" });
         caller.call("CreateTaskPushNotificationConfig", changed.clone()).await?;
         let read = caller.call("GetTaskPushNotificationConfig", json!({ "taskId": task, "id": "own" })).await?;
         ensure!(read == changed, "{read}");
@@ -238,7 +238,13 @@ async fn webhooks_are_kept_read_and_forgotten(cx: &Cx) -> Result<()> {
         }
         let refused = caller.fault("GetTaskPushNotificationConfig", json!({ "taskId": task, "id": "own" })).await?;
         ensure!(refused.reason == "TASK_NOT_FOUND", "{refused:?}");
-        for wrong in [json!({ "url": "ftp://x" }), json!({ "url": "" }), json!({ "url": "http://x", "id": "a b" }), json!({})] {
+        for wrong in [
+            json!({ "url": "ftp://x" }),
+            json!({ "url": "" }),
+            json!({ "url": "http://x", "id": "a b" }),
+            json!({ "url": "http://u:p@x" }),
+            json!({}),
+        ] {
             let mut config = wrong.clone();
             config["taskId"] = task.clone();
             if !caller.can_say("CreateTaskPushNotificationConfig", &config).await {
@@ -248,7 +254,7 @@ async fn webhooks_are_kept_read_and_forgotten(cx: &Cx) -> Result<()> {
             ensure!(refused.reason == "INVALID_PARAMS", "{wrong}: {refused:?}");
         }
         for n in 0..31 {
-            let one = json!({ "taskId": task, "id": format!("n{n}"), "url": "https://example.com" });
+            let one = json!({ "taskId": task, "id": format!("n{n}"), "url": "https://hooks.invalid" });
             caller.call("CreateTaskPushNotificationConfig", one).await?;
         }
         let refused = caller.fault("CreateTaskPushNotificationConfig", own).await?;
@@ -263,7 +269,7 @@ async fn what_is_kept_survives_a_restart(cx: &Cx) -> Result<()> {
     let mut server = Server::new(cx.dir(), "server")?.with_args(["--config".into(), config.into_os_string()]).launch().await?;
     let caller = Caller::new(&Http::new(&server), Binding::Rpc)?;
     let task = caller.say("remember", json!({})).await?;
-    let webhook = json!({ "taskId": task["id"], "id": "w", "url": "https://example.com" });
+    let webhook = json!({ "taskId": task["id"], "id": "w", "url": "https://hooks.invalid" });
     caller.call("CreateTaskPushNotificationConfig", webhook.clone()).await?;
     server.kill().await?;
     server.restart().await?;

@@ -35,7 +35,10 @@ impl Fleet {
     async fn start() -> Result<Self> {
         let cx = Cx::new("fleet")?;
         let llm = FakeLlm::start(&cx).await?;
-        let server = Server::start(&cx).await?;
+        // Its webhooks are on this machine.
+        let config = cx.dir().join("server.toml");
+        std::fs::write(&config, "[a2a]\nwebhooks_to_private = true\n")?;
+        let server = Server::new(cx.dir(), "server")?.with_args(["--config".into(), config.into_os_string()]).launch().await?;
         let mut worker = Worker::new(cx.dir(), "shared", &server)?.with_llm(&llm).with_slots(SLOTS);
         let mut places = Vec::new();
         for n in 0..CODEBASES {

@@ -24,6 +24,7 @@ pub(crate) struct Server {
     data_dir: PathBuf,
     port: u16,
     args: Vec<OsString>,
+    env: Vec<(&'static str, OsString)>,
     process: Option<Process>,
     client: Client,
 }
@@ -45,6 +46,7 @@ impl Server {
             data_dir: dir.join(format!("{name}-data")),
             port,
             args: Vec::new(),
+            env: Vec::new(),
             process: None,
             client,
         })
@@ -53,6 +55,12 @@ impl Server {
     /// Adds arguments to `muster serve`.
     pub(crate) fn with_args<A: Into<OsString>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
         self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub(crate) fn with_env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
+        self.env.push((name, value.into()));
         self
     }
 
@@ -88,7 +96,7 @@ impl Server {
         let mut command = Command::new(MUSTER);
         without_settings(&mut command);
         command.arg("serve").args(["--port", &self.port.to_string()]).arg("--data-dir").arg(self.data_dir()).args(&self.args);
-        command.env("HOME", &self.dir);
+        command.env("HOME", &self.dir).envs(self.env.iter().map(|(name, value)| (name, value)));
         Process::spawn("the server", command, &self.log_path())
     }
 
