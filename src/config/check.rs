@@ -242,7 +242,7 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
             return None;
         }
     };
-    Some(A2aConfig { card, push_notifications: settings.push_notifications })
+    Some(A2aConfig { card, push_notifications: settings.push_notifications, conformance_agent: settings.conformance_agent })
 }
 
 fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {

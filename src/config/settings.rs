@@ -55,6 +55,7 @@ pub(super) struct LogSettings {
 pub(super) struct A2aSettings {
     pub(super) card: String,
     pub(super) push_notifications: bool,
+    pub(super) conformance_agent: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]
