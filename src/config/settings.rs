@@ -56,6 +56,7 @@ pub(super) struct A2aSettings {
     pub(super) card: String,
     pub(super) push_notifications: bool,
     pub(super) conformance_agent: bool,
+    pub(super) required_extension: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
