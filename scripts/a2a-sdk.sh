@@ -19,19 +19,20 @@ python_sdk() {
 }
 
 javascript_sdk() {
-    local package=$1 dir=$root/build/a2a/js
-    is_installed js "$package" && return 0
-    command -v npm >/dev/null || { echo "$package is to be installed from npm, but there is no npm here: install Node.js" >&2; missing=1; return 0; }
-    echo "Installing $package into build/a2a/js .." >&2
+    local dir=$root/build/a2a/js
+    is_installed js "$*" && return 0
+    command -v npm >/dev/null || { echo "$1 is to be installed from npm, but there is no npm here: install Node.js" >&2; missing=1; return 0; }
+    echo "Installing $1 into build/a2a/js .." >&2
     rm -rf "$dir"
     mkdir -p "$dir"
     # A package.json of its own keeps npm from looking for one further up.
     echo '{"private":true}' >"$dir/package.json"
-    (cd "$dir" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error "$package" >&2)
-    echo "$package" >"$dir/installed"
+    (cd "$dir" && npm install --ignore-scripts --no-audit --no-fund --no-package-lock --loglevel=error "$@" >&2)
+    echo "$*" >"$dir/installed"
 }
 
-python_sdk v1 'a2a-sdk==1.3.0'
+python_sdk v1 'a2a-sdk[grpc]==1.3.0'
 python_sdk v03 'a2a-sdk==0.3.26'
-javascript_sdk '@a2a-js/sdk@1.3.0'
+# The last two are what it speaks gRPC with.
+javascript_sdk '@a2a-js/sdk@1.3.0' '@grpc/grpc-js@1.14.7' '@bufbuild/protobuf@2.17.0'
 exit "$missing"

@@ -201,6 +201,8 @@ pub struct A2aConfig {
     pub conformance_agent: bool,
     /// The extension that callers must say they speak.
     pub required_extension: Option<String>,
+    /// Whether gRPC is spoken.
+    pub grpc: bool,
 }
 
 /// How a log line looks.

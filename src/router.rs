@@ -5,7 +5,7 @@ mod stack;
 
 pub use builder::Routes;
 
-use crate::a2a::{card, jsonrpc, rest};
+use crate::a2a::{card, grpc, jsonrpc, rest};
 use crate::api::{
     agents, codebase_events, codebases, events, health, interactions, models, monitor, openapi, sessions, status, streams, tasks, tokens,
     workers,
@@ -13,12 +13,13 @@ use crate::api::{
 use crate::app::App;
 use crate::auth::Access;
 use axum::Router;
-use axum::routing::any;
+use axum::routing::{any, post};
 use utoipa_axum::routes;
 
 /// All routes.
 pub fn router(app: App) -> Router {
-    let routes = Routes::new(app)
+    let speaks_grpc = app.config.a2a.grpc;
+    let mut routes = Routes::new(app)
         // Operations
         .route(Access::PUBLIC, routes!(health::healthz))
         .route(Access::PUBLIC, routes!(health::health))
@@ -100,6 +101,9 @@ pub fn router(app: App) -> Router {
         .long(Access::VIEWER, routes!(monitor::export_csv))
         .route(Access::OPERATOR, routes!(monitor::intervene))
         .dropped();
+    if speaks_grpc {
+        routes = routes.grpc(Access::AGENT, grpc::PATH, post(grpc::handle));
+    }
     routes.finish()
 }
 

@@ -1,12 +1,17 @@
 //! The A2A data model: version 1.0 as its JSON goes over the wire (`ProtoJSON`: camelCase, `TASK_STATE_*`, `ROLE_*`), version 0.3 with the translation
-//! both ways ([`v03`]), the relaxed form of the quick start ([`relaxed`]), and the envelope of JSON-RPC ([`rpc`]).
+//! both ways ([`v03`]), the Protocol Buffers of gRPC with theirs (`pb`, with the feature `grpc`), the relaxed form of the quick start
+//! ([`relaxed`]), and the envelope of JSON-RPC ([`rpc`]).
 //!
 //! Unknown fields are ignored; `null` stands for an absent field, as in `ProtoJSON`. What a caller must give and did not is an error of reading.
 
+#[cfg(test)]
+mod arbitrary;
 mod card;
 mod error;
 mod model;
 mod part;
+#[cfg(feature = "grpc")]
+pub mod pb;
 mod proto;
 pub mod relaxed;
 mod request;

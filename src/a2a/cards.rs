@@ -38,14 +38,24 @@ pub(super) fn base(app: &App, uri: &Uri, headers: &HeaderMap, connection: Option
     format!("http://{host}")
 }
 
-/// A card under way: everything but who it is and what it can do.
-fn blank(app: &App, base: &str, path: &str) -> AgentCard {
+/// The address for gRPC, host and port. A server below a path has none.
+fn grpc_address(base: &str) -> Option<String> {
+    let url = Url::parse(base).ok().filter(|url| url.path() == "/")?;
+    Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
+}
+
+/// A card under way: everything but who it is and what it can do. Without an agent it is the server's.
+fn blank(app: &App, base: &str, agent: Option<&str>) -> AgentCard {
+    let path = agent.map(|name| format!("/agents/{name}")).unwrap_or_default();
     let interface = |url: String, binding: &str, version: &str| AgentInterface {
         url,
         protocol_binding: binding.to_owned(),
         tenant: None,
         protocol_version: version.to_owned(),
     };
+    let grpc = grpc_address(base).filter(|_| app.config.a2a.grpc);
+    // One address for all: there an agent is chosen by what is sent along.
+    let grpc = grpc.map(|url| AgentInterface { tenant: agent.map(str::to_owned), ..interface(url, binding::GRPC, "1.0") });
     let rpc = if path.is_empty() { format!("{base}/") } else { format!("{base}{path}") };
     let http = HttpScheme {
         description: "a token of this server (`muster token create --scope agent`); on its own machine none is needed".to_owned(),
@@ -55,11 +65,15 @@ fn blank(app: &App, base: &str, path: &str) -> AgentCard {
     let requirement = SecurityRequirement { schemes: BTreeMap::from([(TOKEN.to_owned(), StringList::default())]) };
     let is_open = app.config.insecure || (app.config.public_url.is_none() && app.config.listen.beyond_loopback().next().is_none());
     AgentCard {
-        supported_interfaces: vec![
-            interface(rpc.clone(), binding::JSONRPC, "1.0"),
-            interface(format!("{base}{path}"), binding::HTTP_JSON, "1.0"),
-            interface(rpc, binding::JSONRPC, "0.3"),
-        ],
+        supported_interfaces: [
+            Some(interface(rpc.clone(), binding::JSONRPC, "1.0")),
+            Some(interface(format!("{base}{path}"), binding::HTTP_JSON, "1.0")),
+            grpc,
+            Some(interface(rpc, binding::JSONRPC, "0.3")),
+        ]
+        .into_iter()
+        .flatten()
+        .collect(),
         provider: Some(AgentProvider { url: base.to_owned(), organization: "Muster".to_owned() }),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         capabilities: AgentCapabilities {
@@ -103,7 +117,7 @@ impl App {
                  address of its own, {base}/agents/NAME; without a name its content decides."
             ),
             skills,
-            ..blank(self, base, "")
+            ..blank(self, base, None)
         })
     }
 
@@ -113,7 +127,7 @@ impl App {
     /// Of the store.
     pub(super) async fn agent_card(&self, base: &str, agent: &Agent) -> Result<AgentCard, ApiError> {
         let name = self.agent_name(agent);
-        let blank = blank(self, base, &format!("/agents/{name}"));
+        let blank = blank(self, base, Some(&name));
         let Agent::Machine(id, _) = agent else {
             let skill = self.own_skill(agent);
             return Ok(AgentCard { name, description: skill.description.clone(), skills: vec![skill], ..blank });

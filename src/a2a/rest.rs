@@ -1,7 +1,7 @@
 //! HTTP+JSON of 1.0: at the server's address and at each agent's. Paths end in a verb (`/tasks/{id}:cancel`), so they are taken apart here.
 
 use super::asked::Asked;
-use super::error::{A2aError, Outcome};
+use super::error::{A2aError, Outcome, code_of_refusal};
 use super::jsonrpc::{Head, demand_json, event_of, parameters};
 use super::stream::Events;
 use super::version::{Version, demand};
@@ -20,7 +20,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use muster_protocol::a2a::{ErrorKind, TaskPushNotificationConfig};
-use muster_protocol::error::{ErrorBody, code};
+use muster_protocol::error::ErrorBody;
 use serde_json::{Map, Value, json};
 
 /// A2A's own media type of JSON.
@@ -207,14 +207,7 @@ pub(crate) async fn spelled(request: Request, next: Next) -> Response {
     let response = next.run(request).await;
     let Some(ErrorBody { error, .. }) = response.extensions().get::<ErrorBody>().cloned() else { return response };
     let status = response.status();
-    let name = match error.code.as_str() {
-        code::UNAUTHENTICATED => "UNAUTHENTICATED",
-        code::FORBIDDEN => "PERMISSION_DENIED",
-        code::NOT_FOUND => "NOT_FOUND",
-        code::OVERLOADED | code::STORAGE_UNAVAILABLE => "UNAVAILABLE",
-        code::INTERNAL => "INTERNAL",
-        _ => "INVALID_ARGUMENT",
-    };
+    let name = code_of_refusal(&error.code);
     let body = json!({ "error": { "code": status.as_u16(), "status": name, "message": error.message, "details": [] } });
     let (mut parts, _) = response.into_parts();
     parts.headers.insert(CONTENT_TYPE, kind);

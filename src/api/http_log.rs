@@ -16,10 +16,20 @@ use std::time::Instant;
 /// Longer bodies are cut.
 const LONGEST: usize = 8 << 10;
 
-/// Whether an answer is a stream of events.
+/// Whether an answer is a stream of events, or one of gRPC.
 #[must_use]
 pub fn is_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"text/event-stream"))
+    is_of(headers, b"text/event-stream") || is_grpc(headers)
+}
+
+/// Whether a body is one of gRPC.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    is_of(headers, b"application/grpc")
+}
+
+fn is_of(headers: &HeaderMap, kind: &[u8]) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(kind))
 }
 
 /// Logs a request and its answer.
@@ -35,7 +45,9 @@ pub async fn log(request: Request, next: Next) -> Response {
             return error.into_response();
         }
     };
-    tracing::info!(target: "muster::http", "{method} {path}{query} <- {}", shown(&bytes));
+    // In what is no text no secret is found.
+    let body = if is_grpc(&parts.headers) { format!("{} bytes of gRPC", bytes.len()) } else { shown(&bytes) };
+    tracing::info!(target: "muster::http", "{method} {path}{query} <- {body}");
     let response = next.run(Request::from_parts(parts, Body::from(bytes))).await;
     let principal = response.extensions().get::<Principal>().map_or("-", |principal| principal.id.as_str()).to_owned();
     let head = format!("{method} {path} -> {} in {:?} for {principal}", response.status().as_u16(), begun.elapsed());

@@ -251,6 +251,7 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
         push_notifications: settings.push_notifications,
         conformance_agent: settings.conformance_agent,
         required_extension,
+        grpc: settings.grpc,
     })
 }
 

@@ -16,7 +16,7 @@ use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
-use futures_util::StreamExt;
+use http_body_util::BodyExt;
 use muster_protocol::time::Timestamp;
 use std::any::Any;
 use std::sync::Arc;
@@ -98,12 +98,13 @@ async fn one_of(State(slots): State<Arc<Semaphore>>, request: Request, next: Nex
 }
 
 fn keep(response: Response, place: OwnedSemaphorePermit) -> Response {
-    let (parts, body) = response.into_parts();
-    let stream = body.into_data_stream().map(move |chunk| {
-        let _ = &place;
-        chunk
-    });
-    Response::from_parts(parts, Body::from_stream(stream))
+    response.map(|body| {
+        // Frame by frame: the last one of gRPC holds its status.
+        Body::new(body.map_frame(move |frame| {
+            let _ = &place;
+            frame
+        }))
+    })
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands it over")]

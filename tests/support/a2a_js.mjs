@@ -8,6 +8,7 @@ import { randomUUID } from "node:crypto";
 const [server, worker, binding, version = "1.0"] = process.argv.slice(2);
 const require = createRequire(new URL("../../build/a2a/js/package.json", import.meta.url));
 const { ClientFactory, DefaultAgentCardResolver, JsonRpcTransportFactory, RestTransportFactory } = require("@a2a-js/sdk/client");
+const { GrpcTransportFactory } = require("@a2a-js/sdk/client/grpc");
 const sdk = require("@a2a-js/sdk");
 const errors = require("@a2a-js/sdk/errors");
 
@@ -19,7 +20,7 @@ async function connect(url) {
   // The server answers the card of 0.3 to whoever asks for it.
   const fetchImpl = (at, init = {}) => fetch(at, { ...init, headers: { ...init.headers, ...(old ? { "A2A-Version": "0.3" } : {}) } });
   const factory = new ClientFactory({
-    transports: [new JsonRpcTransportFactory({ legacyCompat }), new RestTransportFactory({ legacyCompat })],
+    transports: [new JsonRpcTransportFactory({ legacyCompat }), new RestTransportFactory({ legacyCompat }), new GrpcTransportFactory()],
     preferredTransports: [binding],
     cardResolver: new DefaultAgentCardResolver({ legacyCompat, fetchImpl }),
   });

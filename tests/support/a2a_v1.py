@@ -2,6 +2,7 @@
 
     python a2a_v1.py SERVER WORKER BINDING
 """
+import grpc
 import httpx
 from a2a.client import ClientConfig, create_client
 from a2a.helpers.proto_helpers import get_artifact_text, get_message_text, new_text_message
@@ -29,7 +30,12 @@ def request(text, at_once=False, **more):
 
 
 async def connect(agent, streaming):
-    config = ClientConfig(streaming=streaming, supported_protocol_bindings=[BINDING], httpx_client=httpx.AsyncClient(timeout=60))
+    config = ClientConfig(
+        streaming=streaming,
+        supported_protocol_bindings=[BINDING],
+        httpx_client=httpx.AsyncClient(timeout=60),
+        grpc_channel_factory=grpc.aio.insecure_channel,
+    )
     return await create_client(agent, client_config=config)
 
 

@@ -37,7 +37,16 @@ macro_rules! proto_enum {
                 Self::ALL.iter().copied().find(|value| value.as_str() == word)
             }
 
-            fn from_number(number: u64) -> Option<Self> {
+            /// The number as Protocol Buffers write it.
+            #[cfg(feature = "grpc")]
+            pub(super) fn number(self) -> i32 {
+                match self {
+                    $(Self::$variant => $number,)+
+                }
+            }
+
+            /// The value of a number.
+            pub(super) fn from_number(number: i64) -> Option<Self> {
                 match number {
                     $($number => Some(Self::$variant),)+
                     _ => None,
@@ -55,7 +64,7 @@ macro_rules! proto_enum {
             fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
                 let found = match Value::deserialize(d)? {
                     Value::String(word) => Self::from_word(&word),
-                    Value::Number(number) => number.as_u64().and_then(Self::from_number),
+                    Value::Number(number) => number.as_i64().and_then(Self::from_number),
                     Value::Null => Some(Self::default()),
                     _ => None,
                 };

@@ -10,10 +10,12 @@ cases! {
     [A2aSdk, Opencode, Python] =>
         the_official_sdk_of_1_0_does_the_whole_round_on_json_rpc within 240,
         the_official_sdk_of_1_0_does_the_whole_round_on_http_json within 240,
+        the_official_sdk_of_1_0_does_the_whole_round_on_grpc within 240,
         the_official_sdk_of_0_3_does_the_whole_round within 240;
     [A2aJs, Opencode, Python] =>
         the_official_javascript_sdk_does_the_whole_round_on_json_rpc within 240,
         the_official_javascript_sdk_does_the_whole_round_on_http_json within 240,
+        the_official_javascript_sdk_does_the_whole_round_on_grpc within 240,
         the_official_javascript_sdk_does_the_whole_round_in_0_3 within 240;
 }
 
@@ -47,6 +49,10 @@ async fn the_official_sdk_of_1_0_does_the_whole_round_on_http_json(cx: &Cx) -> R
     python(cx.fleet().await?, "v1", "HTTP+JSON").await
 }
 
+async fn the_official_sdk_of_1_0_does_the_whole_round_on_grpc(cx: &Cx) -> Result<()> {
+    python(cx.fleet().await?, "v1", "GRPC").await
+}
+
 async fn the_official_sdk_of_0_3_does_the_whole_round(cx: &Cx) -> Result<()> {
     python(cx.fleet().await?, "v03", "JSONRPC").await
 }
@@ -57,6 +63,10 @@ async fn the_official_javascript_sdk_does_the_whole_round_on_json_rpc(cx: &Cx) -
 
 async fn the_official_javascript_sdk_does_the_whole_round_on_http_json(cx: &Cx) -> Result<()> {
     javascript(cx.fleet().await?, &["HTTP+JSON"]).await
+}
+
+async fn the_official_javascript_sdk_does_the_whole_round_on_grpc(cx: &Cx) -> Result<()> {
+    javascript(cx.fleet().await?, &["GRPC"]).await
 }
 
 async fn the_official_javascript_sdk_does_the_whole_round_in_0_3(cx: &Cx) -> Result<()> {
