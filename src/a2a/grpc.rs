@@ -22,11 +22,11 @@ use codec::Messages;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, unfold};
 use muster_protocol::a2a::{TaskPushNotificationConfig, pb};
-use muster_protocol::error::ErrorBody;
+use muster_protocol::error::{ErrorBody, code};
 use prost::Message;
 use std::future::Future;
-use tonic::Status;
 use tonic::server::Grpc;
+use tonic::{Code, Status};
 use tower::service_fn;
 
 /// The paths of the methods.
@@ -249,12 +249,11 @@ fn until_stopped(events: Events, life: Lifecycle) -> BoxStream<'static, Result<p
     unfold(Some((events, life)), next).boxed()
 }
 
-/// Refusals from before the operation (who asks, how much) as gRPC spells them.
+/// Refusals from before the operation (what path, who asks, how much) as gRPC spells them, also where it is turned off: its clients cannot read others.
 pub(crate) async fn spelled(request: Request, next: Next) -> Response {
     let is_grpc = is_grpc(request.headers());
     let response = next.run(request).await;
-    match response.extensions().get::<ErrorBody>() {
-        Some(ErrorBody { error, .. }) if is_grpc => Status::new(code_named(code_of_refusal(&error.code)), &error.message).into_http(),
-        _ => response,
-    }
+    let Some(ErrorBody { error, .. }) = response.extensions().get::<ErrorBody>().filter(|_| is_grpc) else { return response };
+    let code = if error.code == code::NOT_FOUND { Code::Unimplemented } else { code_named(code_of_refusal(&error.code)) };
+    Status::new(code, &error.message).into_http()
 }

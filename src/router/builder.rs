@@ -1,7 +1,7 @@
 //! The only way to add a route: with what it demands of its callers.
 
 use super::stack;
-use crate::a2a::{grpc, rest};
+use crate::a2a::rest;
 use crate::api::gone;
 use crate::api::openapi::Document;
 use crate::app::App;
@@ -56,12 +56,11 @@ impl Routes {
         Self { router: self.router.route(path, methods), ..self }
     }
 
-    /// Adds a route of A2A's gRPC: refusals are a status in the headers.
+    /// Adds a route of A2A's gRPC, which the document says nothing of either.
     #[must_use]
     pub fn grpc(self, access: Access, path: &str, methods: MethodRouter<App>) -> Self {
         let guard = from_fn_with_state((self.app.clone(), access), stack::guard);
-        let methods = methods.route_layer(guard).route_layer(from_fn(grpc::spelled));
-        Self { router: self.router.route(path, methods), ..self }
+        Self { router: self.router.route(path, methods.route_layer(guard)), ..self }
     }
 
     /// Adds the routes that were dropped on purpose.

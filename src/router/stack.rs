@@ -1,6 +1,7 @@
-//! What each request goes through, from the outside in: id, span and measurement; the limit of requests at once; containment of
+//! What each request goes through, from the outside in: the spelling of gRPC's refusals; id, span and measurement; the limit of requests at once; containment of
 //! panics; the limit of bodies; the log of bodies; the guard; the time limit.
 
+use crate::a2a::grpc;
 use crate::api::extract::BodyLimit;
 use crate::api::http_log;
 use crate::app::App;
@@ -44,6 +45,7 @@ pub(super) fn around(router: Router<App>, app: &App) -> Router<App> {
         .layer(CatchPanicLayer::custom(contained))
         .layer(from_fn_with_state(slots, one_of))
         .layer(from_fn_with_state(app.clone(), observe))
+        .layer(from_fn(grpc::spelled))
 }
 
 /// Gives the request its id (the caller's, if it sent a fit one), its span and its measurements.

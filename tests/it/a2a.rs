@@ -2,11 +2,14 @@
 
 mod caller;
 mod cards;
+mod channel;
 mod conformance;
 mod errors;
+mod grpc;
 mod old;
 mod opencode;
 mod operations;
+mod rust_clients;
 mod sdk;
 mod streams;
 mod tasks;
@@ -24,6 +27,8 @@ pub(crate) fn cases() -> Vec<Case> {
         conformance::cases(),
         opencode::cases(),
         sdk::cases(),
+        rust_clients::cases(),
+        grpc::cases(),
     ];
     all.into_iter().flatten().collect()
 }

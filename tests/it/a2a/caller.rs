@@ -1,17 +1,24 @@
 //! A caller of A2A 1.0 on one binding; what it asks is written as JSON-RPC's method and parameters.
 
+use super::channel::Channel;
 use crate::support::{Answer, Http, Sent, Sse};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use muster_protocol::a2a::{self as v1, pb};
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
+use tonic::{Status, Streaming};
+use tonic_types::StatusExt as _;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Binding {
     Rpc,
     Rest,
+    Grpc,
 }
 
-pub(super) const BINDINGS: [Binding; 2] = [Binding::Rpc, Binding::Rest];
+pub(super) const BINDINGS: [Binding; 3] = [Binding::Rpc, Binding::Rest, Binding::Grpc];
+/// Those that are plain HTTP with JSON.
+pub(super) const OF_JSON: [Binding; 2] = [Binding::Rpc, Binding::Rest];
 
 #[derive(Clone)]
 pub(super) struct Caller {
@@ -21,7 +28,7 @@ pub(super) struct Caller {
     at: String,
 }
 
-/// A refusal: JSON-RPC's code or HTTP's status, and the reason.
+/// A refusal: JSON-RPC's code, HTTP's status or gRPC's code, and the reason.
 #[derive(Debug, PartialEq)]
 pub(super) struct Fault {
     pub(super) code: i64,
@@ -80,8 +87,29 @@ impl Caller {
         self.http.send(self.request(operation, params)).await
     }
 
+    /// The parameters with the agent, which has no address in gRPC.
+    fn addressed(&self, mut params: Value) -> Value {
+        if let Some(agent) = self.at.strip_prefix("/agents/") {
+            params["tenant"] = json!(agent);
+        }
+        params
+    }
+
+    /// What gRPC answers.
+    async fn tell(&self, operation: &str, params: Value) -> Result<Result<Value, Status>> {
+        Channel::of(&self.http)?.call(operation, self.addressed(params)).await
+    }
+
+    /// Whether parameters can be said on this binding: in gRPC all have their types.
+    pub(super) async fn can_say(&self, operation: &str, params: &Value) -> bool {
+        self.binding != Binding::Grpc || self.tell(operation, params.clone()).await.is_ok()
+    }
+
     /// What an operation answers.
     pub(super) async fn call(&self, operation: &str, params: Value) -> Result<Value> {
+        if self.binding == Binding::Grpc {
+            return self.tell(operation, params).await?.map_err(|status| anyhow!("{operation} was refused: {status:?}"));
+        }
         let answer = self.ask(operation, &params).await?;
         let body = answer.ok()?;
         if self.binding == Binding::Rest {
@@ -93,6 +121,12 @@ impl Caller {
 
     /// How an operation is refused.
     pub(super) async fn fault(&self, operation: &str, params: Value) -> Result<Fault> {
+        if self.binding == Binding::Grpc {
+            return match self.tell(operation, params.clone()).await? {
+                Ok(answer) => bail!("{operation} {params} is not refused: {answer}"),
+                Err(status) => fault_of_status(&status),
+            };
+        }
         let answer = self.ask(operation, &params).await?;
         self.fault_of(&answer).with_context(|| format!("{operation} {params}"))
     }
@@ -107,7 +141,7 @@ impl Caller {
         let code = error["code"].as_i64().context("no code")?;
         match self.binding {
             Binding::Rpc => ensure!(answer.status == 200 && body.get("result").is_none(), "{} {body}", answer.status),
-            Binding::Rest => ensure!(i64::from(answer.status) == code && error["status"].is_string(), "{} {body}", answer.status),
+            _ => ensure!(i64::from(answer.status) == code && error["status"].is_string(), "{} {body}", answer.status),
         }
         Ok(Fault {
             code,
@@ -119,11 +153,15 @@ impl Caller {
 
     /// Opens a stream, after an event if given.
     pub(super) async fn stream(&self, operation: &str, params: Value, last_id: Option<u64>) -> Result<Events> {
+        if self.binding == Binding::Grpc {
+            let opened = Channel::of(&self.http)?.stream(operation, self.addressed(params)).await?;
+            return opened.map(Events::Messages).map_err(|status| anyhow!("{operation} was refused: {status:?}"));
+        }
         let mut request = self.request(operation, &params);
         if let Some(id) = last_id {
             request = request.header("last-event-id", id.to_string());
         }
-        Ok(Events { sse: Sse::of(request).await.with_context(|| format!("{operation} {params}"))?, binding: self.binding })
+        Ok(Events::Sse(Sse::of(request).await.with_context(|| format!("{operation} {params}"))?, self.binding))
     }
 
     /// Sends a text, with what `more` says of the message.
@@ -152,16 +190,29 @@ pub(super) fn state(task: &Value) -> &str {
     task["status"]["state"].as_str().unwrap_or_default()
 }
 
-/// A stream of events.
-pub(super) struct Events {
-    sse: Sse,
-    binding: Binding,
+/// A refusal of gRPC: its details in the shape of the other bindings.
+pub(super) fn fault_of_status(status: &Status) -> Result<Fault> {
+    let info = status.get_details_error_info().with_context(|| format!("no ErrorInfo: {status:?}"))?;
+    ensure!(info.domain == "a2a-protocol.org" && !status.message().is_empty(), "{status:?}");
+    let mut details = vec![json!({ "reason": info.reason })];
+    if let Some(wrong) = status.get_details_bad_request() {
+        let fields = wrong.field_violations.into_iter().map(|one| json!({ "field": one.field, "description": one.description }));
+        details.push(json!({ "fieldViolations": fields.collect::<Vec<_>>() }));
+    }
+    let message = status.message().to_owned();
+    Ok(Fault { code: i64::from(i32::from(status.code())), reason: info.reason, message, details: json!(details) })
+}
+
+/// A stream of events. Those of gRPC have no places.
+pub(super) enum Events {
+    Sse(Sse, Binding),
+    Messages(Streaming<pb::StreamResponse>),
 }
 
 impl Events {
-    fn open(&self, sent: Sent) -> Result<(Option<u64>, Value)> {
+    fn open(binding: Binding, sent: Sent) -> Result<(Option<u64>, Value)> {
         ensure!(sent.event.is_empty(), "A2A's events have no names: {sent:?}");
-        if self.binding == Binding::Rest {
+        if binding == Binding::Rest {
             return Ok((sent.id, sent.data));
         }
         ensure!(sent.data["jsonrpc"] == "2.0" && sent.data["id"] == "r", "{sent:?}");
@@ -169,8 +220,13 @@ impl Events {
     }
 
     pub(super) async fn next(&mut self) -> Result<Option<(Option<u64>, Value)>> {
-        let sent = self.sse.next().await?;
-        sent.map(|sent| self.open(sent)).transpose()
+        match self {
+            Self::Sse(sse, binding) => sse.next().await?.map(|sent| Self::open(*binding, sent)).transpose(),
+            Self::Messages(messages) => {
+                let Some(event) = messages.message().await? else { return Ok(None) };
+                Ok(Some((None, serde_json::to_value(v1::StreamResponse::try_from(event)?)?)))
+            }
+        }
     }
 
     pub(super) async fn expect(&mut self) -> Result<(Option<u64>, Value)> {

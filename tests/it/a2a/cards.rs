@@ -37,7 +37,13 @@ async fn the_servers_card_names_its_addresses_and_agents(cx: &Cx) -> Result<()> 
     ensure!(card["name"] == "Server-A" && card["capabilities"]["streaming"] == true, "{card}");
     ensure!(card["capabilities"]["pushNotifications"] == false, "it promises what it does not do: {card}");
     let url = server.url();
-    let wanted = [(format!("{url}/"), "JSONRPC", "1.0"), (url.clone(), "HTTP+JSON", "1.0"), (format!("{url}/"), "JSONRPC", "0.3")];
+    let host = url.trim_start_matches("http://").to_owned();
+    let wanted = [
+        (format!("{url}/"), "JSONRPC", "1.0"),
+        (url.clone(), "HTTP+JSON", "1.0"),
+        (host.clone(), "GRPC", "1.0"),
+        (format!("{url}/"), "JSONRPC", "0.3"),
+    ];
     let there = addresses(&card)?;
     ensure!(there.iter().map(|(a, b, c)| (a.clone(), b.as_str(), c.as_str())).eq(wanted), "{there:?}");
     let skills: Vec<_> = items(&card["skills"])?.iter().filter_map(|skill| skill["id"].as_str()).collect();
@@ -47,6 +53,8 @@ async fn the_servers_card_names_its_addresses_and_agents(cx: &Cx) -> Result<()> 
         let own = card_of(&http, name).await?;
         ensure!(own["name"] == name && own["skills"].as_array().map(Vec::len) == Some(1), "{own}");
         ensure!(addresses(&own)?[0].0 == format!("{url}/agents/{name}"), "{own}");
+        let grpc = &own["supportedInterfaces"][2];
+        ensure!(grpc["url"] == host && grpc["tenant"] == name, "{own}");
     }
     ensure!(card_of(&http, "monitor").await?["name"] == "Monitor-Server-A", "its short name is not known");
     http.get(&format!("/agents/nobody{CARD}")).await?.refused(404, "not_found")?;
@@ -143,6 +151,7 @@ async fn behind_a_proxy_the_card_has_the_public_address(cx: &Cx) -> Result<()> {
     let card = proxied.get(CARD).await?.ok()?;
     let there = addresses(&card)?;
     ensure!(there[0].0 == "https://muster.example/team/" && there[1].0 == "https://muster.example/team", "{there:?}");
+    ensure!(there.iter().all(|(_, binding, _)| binding != "GRPC"), "gRPC has no path, and the server is below one: {there:?}");
     ensure!(items(&card["securityRequirements"])?[0]["schemes"]["token"].is_object(), "it says nothing of tokens: {card}");
     ensure!(proxied.get(&format!("/agents/monitor{CARD}")).await?.status == 401, "everybody may see the cards of agents");
     // Without one, the address by which it was asked.

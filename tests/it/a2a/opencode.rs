@@ -76,7 +76,7 @@ async fn a_run_is_followed_and_canceled(cx: &Cx) -> Result<()> {
 
 async fn a_conversation_remembers_what_was_said(cx: &Cx) -> Result<()> {
     let fleet = cx.fleet().await?;
-    for (binding, word) in [(Binding::Rpc, "persimmon"), (Binding::Rest, "medlar")] {
+    for (binding, word) in [(Binding::Rpc, "persimmon"), (Binding::Rest, "medlar"), (Binding::Grpc, "quince")] {
         let caller = at_worker(fleet, binding)?;
         let first = caller.say(&format!("the word is {word}"), json!({})).await?;
         let asks = format!("what was said of {word}");

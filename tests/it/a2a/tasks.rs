@@ -1,6 +1,6 @@
 //! Listing tasks, and whose they are: on each binding, on both databases.
 
-use super::caller::{BINDINGS, Binding, Caller, message, state, texts};
+use super::caller::{BINDINGS, Binding, Caller, OF_JSON, message, state, texts};
 use crate::support::{Cx, Http, Postgres, Puller, Server, Shared, cases, text};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
@@ -146,7 +146,7 @@ async fn nobody_sees_the_tasks_of_others(cx: &Cx) -> Result<()> {
         ensure!(stranger.fault("SendMessage", into).await?.reason == "INVALID_PARAMS", "it may enter the conversation");
     }
     // Who has no token, or none that may, is told so by HTTP.
-    for binding in BINDINGS {
+    for binding in OF_JSON {
         let nobody = Caller::new(&http.clone().with_header("host", "muster.example")?, binding)?;
         let answer = nobody.http.send(nobody.request("ListTasks", &json!({}))).await?;
         ensure!(answer.status == 401 && answer.header("www-authenticate").is_some(), "{answer:?}");

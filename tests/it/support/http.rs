@@ -40,6 +40,16 @@ impl Http {
         self.with_header("host", "muster.example")?.with_header("authorization", &format!("Bearer {secret}"))
     }
 
+    /// The server's address, without a slash at its end.
+    pub(crate) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// What is sent each time.
+    pub(crate) fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// A request that is still to be completed.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.base)).headers(self.headers.clone())

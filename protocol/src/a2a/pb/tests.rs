@@ -4,22 +4,25 @@ use super::Misfit;
 use crate::a2a::arbitrary::{card, event, list, listed, message, send, task, value, webhook};
 use crate::a2a::{self as v1, pb};
 use crate::time::Timestamp;
+use a2a_pb::proto as normative;
 use proptest::option;
 use proptest::prelude::*;
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
-/// There, over the wire, and back; and once more from there.
-fn there_and_back<A, B>(value: &A) -> Result<(), TestCaseError>
+/// There, over the wire to `N`, which is generated from the normative definition and drops what it does not know, and back; and once more from there.
+fn there_and_back<A, B, N>(value: &A) -> Result<(), TestCaseError>
 where
     A: Clone + PartialEq + std::fmt::Debug,
     B: From<A> + Message + Default + PartialEq + std::fmt::Debug,
     A: TryFrom<B>,
     A::Error: std::fmt::Debug,
+    N: Message + Default,
 {
     let spelled = B::from(value.clone());
-    let wired = B::decode(spelled.encode_to_vec().as_slice()).unwrap();
+    let normative = N::decode(spelled.encode_to_vec().as_slice()).unwrap();
+    let wired = B::decode(normative.encode_to_vec().as_slice()).unwrap();
     prop_assert_eq!(&wired, &spelled);
     let back = A::try_from(wired).unwrap();
     prop_assert_eq!(&back, value);
@@ -42,42 +45,42 @@ fn plain_event(event: v1::StreamResponse) -> v1::StreamResponse {
 proptest! {
     #[test]
     fn an_event_survives(event in event()) {
-        there_and_back::<_, pb::StreamResponse>(&plain_event(event))?;
+        there_and_back::<_, pb::StreamResponse, normative::StreamResponse>(&plain_event(event))?;
     }
 
     #[test]
     fn an_answer_survives(task in task(), message in message(), listed in listed()) {
-        there_and_back::<_, pb::SendMessageResponse>(&v1::SendMessageResponse::Task(plain(task)))?;
-        there_and_back::<_, pb::SendMessageResponse>(&v1::SendMessageResponse::Message(message))?;
+        there_and_back::<_, pb::SendMessageResponse, normative::SendMessageResponse>(&v1::SendMessageResponse::Task(plain(task)))?;
+        there_and_back::<_, pb::SendMessageResponse, normative::SendMessageResponse>(&v1::SendMessageResponse::Message(message))?;
         let tasks = listed.tasks.into_iter().map(plain).collect();
-        there_and_back::<_, pb::ListTasksResponse>(&v1::ListTasksResponse { tasks, ..listed })?;
+        there_and_back::<_, pb::ListTasksResponse, normative::ListTasksResponse>(&v1::ListTasksResponse { tasks, ..listed })?;
     }
 
     #[test]
     fn a_request_survives(send in send(), list in list(), id in "[a-z]{1,9}", other in "[a-z]{1,9}", tenant in option::of("[a-z]{1,9}"), n in option::of(1..101)) {
-        there_and_back::<_, pb::SendMessageRequest>(&send)?;
-        there_and_back::<_, pb::ListTasksRequest>(&list)?;
-        there_and_back::<_, pb::CancelTaskRequest>(&v1::CancelTaskRequest { tenant: tenant.clone(), id: id.clone(), metadata: send.metadata })?;
-        there_and_back::<_, pb::GetTaskRequest>(&v1::GetTaskRequest { tenant: tenant.clone(), id: id.clone(), history_length: n })?;
-        there_and_back::<_, pb::SubscribeToTaskRequest>(&v1::SubscribeRequest { tenant: tenant.clone(), id: id.clone() })?;
+        there_and_back::<_, pb::SendMessageRequest, normative::SendMessageRequest>(&send)?;
+        there_and_back::<_, pb::ListTasksRequest, normative::ListTasksRequest>(&list)?;
+        there_and_back::<_, pb::CancelTaskRequest, normative::CancelTaskRequest>(&v1::CancelTaskRequest { tenant: tenant.clone(), id: id.clone(), metadata: send.metadata })?;
+        there_and_back::<_, pb::GetTaskRequest, normative::GetTaskRequest>(&v1::GetTaskRequest { tenant: tenant.clone(), id: id.clone(), history_length: n })?;
+        there_and_back::<_, pb::SubscribeToTaskRequest, normative::SubscribeToTaskRequest>(&v1::SubscribeRequest { tenant: tenant.clone(), id: id.clone() })?;
         let one = v1::GetPushConfigRequest { tenant: tenant.clone(), task_id: id.clone(), id: other.clone() };
-        there_and_back::<_, pb::GetTaskPushNotificationConfigRequest>(&one)?;
-        there_and_back::<_, pb::DeleteTaskPushNotificationConfigRequest>(&one)?;
+        there_and_back::<_, pb::GetTaskPushNotificationConfigRequest, normative::GetTaskPushNotificationConfigRequest>(&one)?;
+        there_and_back::<_, pb::DeleteTaskPushNotificationConfigRequest, normative::DeleteTaskPushNotificationConfigRequest>(&one)?;
         let all = v1::ListPushConfigsRequest { tenant: tenant.clone(), task_id: id, page_size: n, page_token: Some(other) };
-        there_and_back::<_, pb::ListTaskPushNotificationConfigsRequest>(&all)?;
-        there_and_back::<_, pb::GetExtendedAgentCardRequest>(&v1::GetExtendedCardRequest { tenant })?;
+        there_and_back::<_, pb::ListTaskPushNotificationConfigsRequest, normative::ListTaskPushNotificationConfigsRequest>(&all)?;
+        there_and_back::<_, pb::GetExtendedAgentCardRequest, normative::GetExtendedAgentCardRequest>(&v1::GetExtendedCardRequest { tenant })?;
     }
 
     #[test]
     fn a_webhook_survives(webhook in webhook(), next in "[a-z]{0,9}") {
-        there_and_back::<_, pb::TaskPushNotificationConfig>(&webhook)?;
+        there_and_back::<_, pb::TaskPushNotificationConfig, normative::TaskPushNotificationConfig>(&webhook)?;
         let all = v1::ListPushConfigsResponse { configs: vec![webhook], next_page_token: next };
-        there_and_back::<_, pb::ListTaskPushNotificationConfigsResponse>(&all)?;
+        there_and_back::<_, pb::ListTaskPushNotificationConfigsResponse, normative::ListTaskPushNotificationConfigsResponse>(&all)?;
     }
 
     #[test]
     fn a_card_survives(card in card()) {
-        there_and_back::<_, pb::AgentCard>(&card)?;
+        there_and_back::<_, pb::AgentCard, normative::AgentCard>(&card)?;
     }
 
     #[test]
