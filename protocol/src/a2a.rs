@@ -5,6 +5,7 @@
 //! Unknown fields are ignored; `null` stands for an absent field, as in `ProtoJSON`. What a caller must give and did not is an error of reading.
 
 #[cfg(test)]
+#[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "some of it is for the tests of `pb` alone"))]
 mod arbitrary;
 mod card;
 mod error;

@@ -202,3 +202,21 @@ impl Asked {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::grpc_address;
+
+    #[test]
+    fn an_address_of_grpc_has_a_port_and_no_path() {
+        for (base, address) in [
+            ("http://127.0.0.1:5001", Some("127.0.0.1:5001")),
+            ("http://[::1]:5001", Some("[::1]:5001")),
+            ("https://muster.example", Some("muster.example:443")),
+            ("http://muster.example", Some("muster.example:80")),
+            ("https://example.com/muster", None),
+        ] {
+            assert_eq!(grpc_address(base).as_deref(), address, "{base}");
+        }
+    }
+}

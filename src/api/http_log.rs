@@ -6,13 +6,15 @@ use crate::auth::{Principal, without_tokens};
 use crate::error::ApiError;
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::{FromRequest, Request};
-use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use std::time::Instant;
 
+/// The header with the id that the log knows a request by.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longer bodies are cut.
 const LONGEST: usize = 8 << 10;
 

@@ -3,7 +3,7 @@
 
 use crate::a2a::grpc;
 use crate::api::extract::BodyLimit;
-use crate::api::http_log;
+use crate::api::http_log::{self, REQUEST_ID};
 use crate::app::App;
 use crate::auth::local::Connection;
 use crate::auth::{Access, guard as auth};
@@ -13,7 +13,7 @@ use crate::store::tokens::{NoteTokenUse, StoredToken};
 use crate::telemetry::metric;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, MatchedPath, Request, State};
-use axum::http::{HeaderName, HeaderValue};
+use axum::http::HeaderValue;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Router};
@@ -27,7 +27,6 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tracing::Instrument;
 use uuid::Uuid;
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A token's last use is noted this often at most.
 const NOTE_USE_EVERY: u64 = 5 * 60 * 1000;
 

@@ -1,4 +1,4 @@
-"""The official SDK of A2A 1.0 as a client: the whole round on one binding, against a machine with the fake language model.
+"""The official SDK of A2A 1.0 as a client: the whole round on one binding, against a machine with the fake language model and an agent of the server's own.
 
     python a2a_v1.py SERVER WORKER BINDING
 """
@@ -14,9 +14,16 @@ from a2a.types import (
     Role,
     SendMessageRequest,
     SubscribeToTaskRequest,
+    TaskPushNotificationConfig,
     TaskState,
 )
-from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
+from a2a.utils.errors import (
+    InvalidParamsError,
+    PushNotificationNotSupportedError,
+    TaskNotCancelableError,
+    TaskNotFoundError,
+    UnsupportedOperationError,
+)
 from a2a_round import BINDING, SERVER, WORKER, check, drain, go, refused
 
 
@@ -116,6 +123,27 @@ async def permission(agent):
     await client.close()
 
 
+async def built_in(_):
+    client = await connect(f"{SERVER}/agents/monitor", streaming=False)
+    (event,) = await send(client, request("how is it"))
+    check(event.task.status.state == TaskState.TASK_STATE_COMPLETED, event)
+    check(said(event.task).startswith("Status of "), event)
+    listed = await client.list_tasks(ListTasksRequest(context_id=event.task.context_id))
+    check([t.id for t in listed.tasks] == [event.task.id], listed)
+    hook = TaskPushNotificationConfig(task_id=event.task.id, url="https://example.com")
+    await refused(PushNotificationNotSupportedError, client.create_task_push_notification_config(hook))
+    await refused(InvalidParamsError, client.list_tasks(ListTasksRequest(page_size=101)))
+    await client.close()
+    client = await connect(SERVER, streaming=True)
+    wanted = request("how is it")
+    wanted.message.metadata["agent"] = "monitor"
+    events = await send(client, wanted)
+    check(events[0].HasField("task"), events[0])
+    check(get_artifact_text(events[1].artifact_update.artifact).startswith("Status of "), events)
+    check(events[-1].status_update.status.state == TaskState.TASK_STATE_COMPLETED, events[-1])
+    await client.close()
+
+
 async def cards(agent):
     client = await connect(SERVER, streaming=False)
     card = await client.get_extended_agent_card(GetExtendedAgentCardRequest())
@@ -124,4 +152,4 @@ async def cards(agent):
     check(own.name == WORKER and "models: " in own.description, own)
 
 
-go(one_answer, streams, follow_and_cancel, permission, cards)
+go(one_answer, streams, follow_and_cancel, permission, built_in, cards)

@@ -5,6 +5,7 @@ use super::channel::Channel;
 use crate::support::{Cx, Http, Puller, Server, Shared, cases, items, text, wait_for};
 use anyhow::{Context, Result, ensure};
 use muster_protocol::a2a::pb;
+use prost_types::value::Kind;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -73,8 +74,18 @@ async fn who_asks_is_found_out_as_on_the_other_bindings(cx: &Cx) -> Result<()> {
     ] {
         let status = list(&who).await?.err().context("it is answered")?;
         ensure!(status.code() == code && status.message().contains(says), "not {code:?}, {says}: {status:?}");
+        ensure!(status.metadata().contains_key("x-request-id"), "the log cannot be asked for it: {status:?}");
     }
     Ok(())
+}
+
+fn part(content: pb::Content) -> pb::Part {
+    pb::Part { content: Some(content), ..pb::Part::default() }
+}
+
+fn said(parts: Vec<pb::Part>) -> pb::SendMessageRequest {
+    let message = pb::Message { message_id: "m".into(), role: 1, parts, ..Default::default() };
+    pb::SendMessageRequest { message: Some(message), ..Default::default() }
 }
 
 async fn what_is_no_call_is_refused(cx: &Cx) -> Result<()> {
@@ -87,7 +98,15 @@ async fn what_is_no_call_is_refused(cx: &Cx) -> Result<()> {
     let refused = channel.once::<_, ()>("GetTask", wrong).await?.err().context("it is answered")?;
     let fault = fault_of_status(&refused)?;
     ensure!(refused.code() == Code::InvalidArgument && fault.reason == "INVALID_REQUEST", "{refused:?}");
-    let huge = pb::GetTaskRequest { id: "x".repeat(20 << 20), ..Default::default() };
+    let many = said(vec![pb::Part::default(); 1 << 20]);
+    let refused = channel.once::<_, ()>("SendMessage", many).await?.err().context("it is answered")?;
+    ensure!(fault_of_status(&refused)?.reason == "INVALID_PARAMS", "{refused:?}");
+    let text = prost_types::Value { kind: Some(Kind::StringValue("x".into())) };
+    let list = |inner| prost_types::Value { kind: Some(Kind::ListValue(prost_types::ListValue { values: vec![inner] })) };
+    let deep = pb::Content::Data((0..200).fold(text, |inner, _| list(inner)));
+    let refused = channel.once::<_, ()>("SendMessage", said(vec![part(deep)])).await?.err().context("it is answered")?;
+    ensure!(fault_of_status(&refused)?.reason == "INVALID_REQUEST", "{refused:?}");
+    let huge = pb::GetTaskRequest { id: "x".repeat(5 << 20), ..Default::default() };
     let refused = channel.once::<_, ()>("GetTask", huge).await?.err().context("it is answered")?;
     ensure!(refused.code() == Code::OutOfRange, "{refused:?}");
     let path = format!("/{}/GetTask", pb::SERVICE);
@@ -104,12 +123,9 @@ async fn data_keeps_its_numbers(cx: &Cx) -> Result<()> {
     // And on another binding it is the same.
     let other = Caller::new(&SERVER.http(cx).await?, Binding::Rpc)?.call("GetTask", json!({ "id": task["id"] })).await?;
     ensure!(other["history"] == task["history"] && other["artifacts"] == task["artifacts"], "{other}");
-    let infinite = prost_types::Value { kind: Some(prost_types::value::Kind::NumberValue(f64::INFINITY)) };
-    let part = pb::Part { content: Some(pb::Content::Data(infinite)), ..Default::default() };
-    let said = pb::Message { message_id: "m".into(), role: 1, parts: vec![part], ..Default::default() };
-    let send = pb::SendMessageRequest { message: Some(said), ..Default::default() };
-    let refused =
-        Channel::of(&caller.http)?.once::<_, pb::SendMessageResponse>("SendMessage", send).await?.err().context("it is answered")?;
+    let infinite = prost_types::Value { kind: Some(Kind::NumberValue(f64::INFINITY)) };
+    let send = said(vec![part(pb::Content::Data(infinite))]);
+    let refused = Channel::of(&caller.http)?.once::<_, ()>("SendMessage", send).await?.err().context("it is answered")?;
     ensure!(fault_of_status(&refused)?.details[1]["fieldViolations"][0]["field"] == "message.parts[0].data", "{refused:?}");
     Ok(())
 }

@@ -36,8 +36,8 @@ trait Sdk {
     async fn follow(&self, operation: &str, params: Value, events: mpsc::UnboundedSender<Value>) -> Result<Result<(), i32>>;
 }
 
-fn read<T: DeserializeOwned>(params: Value) -> Result<T> {
-    serde_json::from_value(params.clone()).with_context(|| format!("the client cannot say {params}"))
+fn read<T: DeserializeOwned>(params: &Value) -> Result<T> {
+    T::deserialize(params).with_context(|| format!("the client cannot say {params}"))
 }
 
 struct Official(A2AClient<Box<dyn Transport>>);
@@ -58,7 +58,7 @@ impl Sdk for Official {
         let client = &self.0;
         macro_rules! ask {
             ($method:ident) => {
-                match client.$method(&read(params)?).await {
+                match client.$method(&read(&params)?).await {
                     Ok(answer) => Ok(Ok(serde_json::to_value(&answer)?)),
                     Err(error) => Ok(Err(error.code)),
                 }
@@ -79,8 +79,8 @@ impl Sdk for Official {
 
     async fn follow(&self, operation: &str, params: Value, told: mpsc::UnboundedSender<Value>) -> Result<Result<(), i32>> {
         let opened = match operation {
-            "SubscribeToTask" => self.0.subscribe_to_task(&read(params)?).await,
-            _ => self.0.send_streaming_message(&read(params)?).await,
+            "SubscribeToTask" => self.0.subscribe_to_task(&read(&params)?).await,
+            _ => self.0.send_streaming_message(&read(&params)?).await,
         };
         let mut events = match opened {
             Ok(events) => events,
@@ -128,13 +128,13 @@ impl Sdk for Other {
         }
         let of = |name: &str| text(&params, name).map(str::to_owned);
         match operation {
-            "SendMessage" => told!(client.send_message(read(params)?)),
-            "GetTask" => told!(client.get_task(read(params)?)),
-            "ListTasks" => told!(client.list_tasks(read(params)?)),
+            "SendMessage" => told!(client.send_message(read(&params)?)),
+            "GetTask" => told!(client.get_task(read(&params)?)),
+            "ListTasks" => told!(client.list_tasks(read(&params)?)),
             "CancelTask" => told!(client.cancel_task(of("id")?)),
-            "CreateTaskPushNotificationConfig" => told!(client.set_push_config(read(params)?)),
+            "CreateTaskPushNotificationConfig" => told!(client.set_push_config(read(&params)?)),
             "GetTaskPushNotificationConfig" => told!(client.get_push_config(of("taskId")?, of("id")?)),
-            "ListTaskPushNotificationConfigs" => told!(client.list_push_configs(read(params)?)),
+            "ListTaskPushNotificationConfigs" => told!(client.list_push_configs(read(&params)?)),
             "DeleteTaskPushNotificationConfig" => told!(client.delete_push_config(of("taskId")?, of("id")?)),
             _ => told!(client.get_extended_agent_card()),
         }
@@ -143,7 +143,7 @@ impl Sdk for Other {
     async fn follow(&self, operation: &str, params: Value, told: mpsc::UnboundedSender<Value>) -> Result<Result<(), i32>> {
         let opened = match operation {
             "SubscribeToTask" => self.0.subscribe_to_task(text(&params, "id")?).await,
-            _ => self.0.stream_message(read(params)?).await,
+            _ => self.0.stream_message(read(&params)?).await,
         };
         let mut events = match opened {
             Ok(events) => events,
