@@ -8,6 +8,7 @@ mod asked;
 pub mod card;
 mod cards;
 mod error;
+mod extensions;
 pub mod grpc;
 pub mod hostile;
 mod incoming;

@@ -199,6 +199,10 @@ pub struct A2aConfig {
     pub push_notifications: bool,
     /// Whether they may be in private networks and on this machine.
     pub webhooks_to_private: bool,
+    /// Whether the default agent is the one that the official conformance kit talks to.
+    pub conformance_agent: bool,
+    /// The extension that callers must say they speak.
+    pub required_extension: Option<String>,
     /// Whether gRPC is spoken.
     pub grpc: bool,
 }

@@ -90,9 +90,10 @@ impl Teller {
     }
 
     async fn take(&mut self, entry: &StreamEntry) {
+        let before = self.projection.status.state;
         let events = tell(&self.app, self.task, &mut self.projection, entry).await;
         let state = self.projection.status.state;
-        let asks = entry.kind == EntryKind::Interaction && state.is_interrupted();
+        let asks = state.is_interrupted() && (entry.kind == EntryKind::Interaction || !before.is_interrupted());
         self.over = !events.is_empty() && (state.is_terminal() || (self.one_turn && asks));
         self.ready.extend(events);
     }

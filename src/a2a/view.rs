@@ -6,7 +6,7 @@ use super::incoming::MESSAGE_KEY;
 use crate::app::App;
 use crate::domain::projection::{Projection, changed_files, question};
 use crate::store::a2a::ToldTask;
-use muster_protocol::a2a::{Artifact, Message, Metadata, Part, Role, State, Task, TaskStatus};
+use muster_protocol::a2a::{Message, Metadata, Part, Role, State, Task, TaskStatus};
 use muster_protocol::ids::TaskId;
 use muster_protocol::interaction::{Interaction, InteractionState};
 use muster_protocol::task::TaskState;
@@ -53,6 +53,15 @@ impl Asked {
         view(&self.app, told, want).await
     }
 
+    /// Whether a task waits for the client.
+    pub(super) async fn waits(&self, told: &ToldTask) -> Outcome<bool> {
+        Ok(match told.record.task.state {
+            TaskState::AuthRequired => true,
+            TaskState::InputRequired => told.record.is_own() || self.asks(told).await?.is_some(),
+            _ => false,
+        })
+    }
+
     /// What a task asks and nobody has answered, the oldest first.
     pub(super) async fn asks(&self, told: &ToldTask) -> Outcome<Option<Interaction>> {
         asks(&self.app, told).await
@@ -76,11 +85,18 @@ pub(super) async fn view(app: &App, told: &ToldTask, want: Want) -> Outcome<Task
 /// Of the store.
 pub(super) async fn view_with(app: &App, told: &ToldTask, want: Want, later: &HashMap<TaskId, Vec<Message>>) -> Outcome<Task> {
     let task = &told.record.task;
-    let artifacts = if want.artifacts { Some(artifacts(app, told).await?) } else { None };
+    let is_own = told.record.is_own();
+    let folded = if want.artifacts || is_own { Some(fold(app, told, task.entries).await?) } else { None };
+    // What an agent of this server says with a state is in its stream alone.
+    let said = folded.as_ref().filter(|_| is_own).and_then(|folded| folded.status.message.clone());
+    let artifacts = folded.filter(|_| want.artifacts).map(|folded| {
+        let changed = changed_files(&task.changes);
+        folded.artifacts.into_iter().chain(changed).collect()
+    });
     Ok(Task {
         id: task.id.to_string(),
         context_id: task.context_id.to_string(),
-        status: status(app, told).await?,
+        status: status(app, told, said).await?,
         artifacts,
         history: history(told, want.history, later.get(&task.id)),
         metadata: metadata(told),
@@ -103,12 +119,6 @@ pub(super) async fn view_at(app: &App, told: &ToldTask, at: u64, projection: &Pr
     Ok(task)
 }
 
-async fn artifacts(app: &App, told: &ToldTask) -> Outcome<Vec<Artifact>> {
-    let mut artifacts = fold(app, told, told.record.task.entries).await?.artifacts;
-    artifacts.extend(changed_files(&told.record.task.changes));
-    Ok(artifacts)
-}
-
 /// The task as its stream tells it up to an entry.
 ///
 /// # Errors
@@ -128,8 +138,11 @@ pub(super) async fn fold(app: &App, told: &ToldTask, upto: u64) -> Outcome<Proje
     Ok(projection)
 }
 
-async fn status(app: &App, told: &ToldTask) -> Outcome<TaskStatus> {
+async fn status(app: &App, told: &ToldTask, said: Option<Box<Message>>) -> Outcome<TaskStatus> {
     let task = &told.record.task;
+    if told.record.is_own() {
+        return Ok(TaskStatus { state: task.state.into(), message: said, timestamp: Some(told.status_at) });
+    }
     let asks = asks(app, told).await?;
     let says = |text: &str| Message {
         message_id: format!("{}-{}", task.id, task.entries),

@@ -242,8 +242,18 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
             return None;
         }
     };
-    let A2aSettings { push_notifications, webhooks_to_private, grpc, .. } = *settings;
-    Some(A2aConfig { card, push_notifications, webhooks_to_private, grpc })
+    let required_extension = Some(settings.required_extension.trim().to_owned()).filter(|uri| !uri.is_empty());
+    if required_extension.as_ref().is_some_and(|uri| uri.contains([',', ' ']) || !uri.is_ascii()) {
+        problems.tell("a2a.required_extension", "must be one URI");
+    }
+    Some(A2aConfig {
+        card,
+        push_notifications: settings.push_notifications,
+        webhooks_to_private: settings.webhooks_to_private,
+        conformance_agent: settings.conformance_agent,
+        required_extension,
+        grpc: settings.grpc,
+    })
 }
 
 fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {

@@ -56,6 +56,8 @@ pub(super) struct A2aSettings {
     pub(super) card: String,
     pub(super) push_notifications: bool,
     pub(super) webhooks_to_private: bool,
+    pub(super) conformance_agent: bool,
+    pub(super) required_extension: String,
     pub(super) grpc: bool,
 }
 

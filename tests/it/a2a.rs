@@ -3,6 +3,7 @@
 mod caller;
 mod cards;
 mod channel;
+mod conformance;
 mod corpora;
 mod errors;
 mod grpc;
@@ -29,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
         errors::cases(),
         corpora::cases(),
         cards::cases(),
+        conformance::cases(),
         opencode::cases(),
         sdk::cases(),
         rust_clients::cases(),
