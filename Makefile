@@ -1,9 +1,9 @@
 # What people type. Each target is a script in scripts/, so that it can be read and run by hand.
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench fmt lint doc deny clean
+.PHONY: help run test demo bench conformance fmt lint doc deny clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: ## build, then start a server and one worker here; Ctrl-C stops both
 	@scripts/run.sh
@@ -16,6 +16,9 @@ demo: ## the main job offline, start to end, against a fake language model
 
 bench: ## measures speed and memory beside the limits of this machine; ONLY=creates,held COMPARE=FILE.json
 	@scripts/bench.sh
+
+conformance: ## the official conformance kit of A2A against this build; TCK=/path/to/a2a-tck
+	@scripts/conformance.sh
 
 fmt: ## format the code
 	cargo fmt --all

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Everything that must pass. Each step runs even if one before it failed; the summary is at the end.
-# MUSTER_REQUIRE=postgres,opencode,python,node,a2a-sdk makes a test that is skipped for want of one of these a failure.
+# MUSTER_REQUIRE=postgres,opencode,python,node,a2a-sdk,a2a-js makes a test that is skipped for want of one of these a failure.
 set -uo pipefail
 cd "$(dirname "$0")/.." || exit 1
 logs=build/test

@@ -7,6 +7,7 @@ mod asked;
 pub mod card;
 mod cards;
 mod error;
+mod extensions;
 mod incoming;
 pub mod jsonrpc;
 mod list;

@@ -1,5 +1,6 @@
 //! Who answers a message: the monitor, the coordinator, a worker agent of this server, or a registered machine.
 
+mod conformance;
 mod coordinator;
 mod directory;
 mod intervene;
@@ -12,7 +13,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::store::events::RecordEvent;
-use crate::store::submit::SubmitTask;
+use crate::store::submit::{Answer, SubmitTask};
 use crate::store::tx::NewEvent;
 use crate::tasks::{ANSWERED_MODE, Place};
 use muster_protocol::event::kind;
@@ -27,6 +28,8 @@ pub const AGENT_KEY: &str = "agent";
 /// A message that is to be answered.
 #[derive(Debug, Clone, Default)]
 pub struct Message {
+    /// Its id, as its sender chose it; empty where there is none.
+    pub id: String,
     /// Its text parts.
     pub text: String,
     /// Its data parts.
@@ -136,6 +139,7 @@ impl App {
                 self.answered(who, &message, name, text).await
             }
             Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name).await,
+            Agent::Conformance => self.let_conformance_answer(who, &message, name).await,
             Agent::Machine(machine, _) => {
                 let target = Target { worker: Some(machine.0), codebase: message.codebase.clone(), ..Target::default() };
                 self.hand_over(who, &message, target, name).await
@@ -149,7 +153,7 @@ impl App {
         let target = Target { agent: Some(agent.clone()), ..Target::default() };
         let wanted = Wanted { mode: Some(ANSWERED_MODE.to_owned()), model: None, ..message.wanted(target) };
         let task = self.new_task(who, wanted, Place::default(), now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: Some(text), now }).await?;
+        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Given(text)), now }).await?;
         Ok(Begun { agent, task })
     }
 

@@ -197,6 +197,10 @@ pub struct A2aConfig {
     pub card: CardForm,
     /// Whether webhooks are taken.
     pub push_notifications: bool,
+    /// Whether the default agent is the one that the official conformance kit talks to.
+    pub conformance_agent: bool,
+    /// The extension that callers must say they speak.
+    pub required_extension: Option<String>,
 }
 
 /// How a log line looks.

@@ -12,6 +12,7 @@ pub mod events;
 pub mod identity;
 pub mod interactions;
 mod open;
+pub mod own;
 pub mod probe;
 pub mod row;
 pub mod sessions;
@@ -130,6 +131,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         events::ALL,
         identity::ALL,
         interactions::ALL,
+        own::ALL,
         stream::ALL,
         submit::ALL,
         tasks::ALL,

@@ -24,8 +24,8 @@ use muster_protocol::task::{CancelAnswer, ReportStatus, ReportedStatus, SubmitTa
 use muster_protocol::time::Timestamp;
 use serde_json::json;
 
-/// The mode of a message that an agent of this server has answered itself.
-pub const ANSWERED_MODE: &str = "message";
+pub use crate::store::own::ANSWERED_MODE;
+
 /// The earlier system's word for a task that a worker has and has not begun.
 const ASSIGNED: &str = "assigned";
 const DEFAULT_MODE: &str = "build";

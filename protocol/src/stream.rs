@@ -1,5 +1,6 @@
 //! The task stream: what a task says while it runs.
 
+use crate::a2a::Artifact;
 use crate::ids::{InstanceId, InteractionId, WorkerId};
 use crate::keyword::keywords;
 use crate::time::Timestamp;
@@ -27,6 +28,8 @@ keywords! {
         Interaction = "interaction",
         /// A line of a plain worker: [`OutputLine`].
         Output = "output",
+        /// A piece of what an agent of this server made: [`Made`].
+        Artifact = "artifact",
     }
 }
 
@@ -247,6 +250,19 @@ pub struct InteractionNote {
     /// The request as OpenCode gave it.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub detail: serde_json::Value,
+}
+
+/// What an agent of this server made, or a further piece of it: text, data, a file, or where one is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// With its id, and the parts that are told here.
+    pub artifact: Artifact,
+    /// Whether the parts are added to those that were told of it before.
+    #[serde(default)]
+    pub append: bool,
+    /// Whether this is all of it.
+    #[serde(default)]
+    pub last: bool,
 }
 
 /// A line that a plain worker reported.

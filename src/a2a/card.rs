@@ -65,6 +65,9 @@ impl PathParam for AgentName {
     }
 }
 
+/// How long a card may be taken to be as it is: machines come and go, and their cards with them.
+const MAX_AGE: &str = "max-age=60";
+
 /// The card in the version that is asked for.
 fn spelled(app: &App, card: &AgentCard, uri: &Uri, headers: &HeaderMap) -> Value {
     let says_nothing =
@@ -85,7 +88,7 @@ fn answer(app: &App, key: &str, card: &AgentCard, uri: &Uri, headers: &HeaderMap
     let common = [
         (ETAG, text(tag.clone())?),
         (LAST_MODIFIED, text(http_date(changed))?),
-        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (CACHE_CONTROL, HeaderValue::from_static(MAX_AGE)),
         (VARY, HeaderValue::from_static("A2A-Version, Authorization, Host")),
     ];
     if is_known(headers, &tag, changed) {

@@ -12,8 +12,8 @@ use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use muster_protocol::a2a::{
-    AgentCapabilities, AgentCard, AgentInterface, AgentProvider, AgentSkill, ErrorKind, HttpScheme, SecurityRequirement, SecurityScheme,
-    StringList, binding,
+    AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill, ErrorKind, HttpScheme, SecurityRequirement,
+    SecurityScheme, StringList, binding,
 };
 use muster_protocol::codebase::{Codebase, CodebaseStatus};
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ fn blank(app: &App, base: &str, path: &str) -> AgentCard {
         capabilities: AgentCapabilities {
             streaming: Some(true),
             push_notifications: Some(app.config.a2a.push_notifications),
-            extensions: Vec::new(),
+            extensions: app.config.a2a.required_extension.iter().map(|uri| required(uri)).collect(),
             extended_agent_card: Some(true),
         },
         security_schemes: BTreeMap::from([(TOKEN.to_owned(), SecurityScheme::Http(http))]),
@@ -74,6 +74,10 @@ fn blank(app: &App, base: &str, path: &str) -> AgentCard {
         default_output_modes: vec![TEXT.to_owned(), JSON.to_owned(), "text/x-diff".to_owned()],
         ..AgentCard::default()
     }
+}
+
+fn required(uri: &str) -> AgentExtension {
+    AgentExtension { uri: uri.to_owned(), required: true, ..AgentExtension::default() }
 }
 
 fn skill(id: &str, name: &str, description: String, tags: &[&str]) -> AgentSkill {
@@ -128,6 +132,7 @@ impl App {
             Agent::Monitor => ("Answers from the event log: workers, tasks, events".to_owned(), "monitor"),
             Agent::Coordinator => ("Says which agents and machines there are for a piece of work".to_owned(), "coordinator"),
             Agent::Specialist(n) => (self.config.agents[*n].specialty.clone(), self.config.agents[*n].name.as_str()),
+            Agent::Conformance => ("Does what the official conformance kit of A2A wants".to_owned(), "conformance"),
             Agent::Machine(..) => ("OpenCode on a machine".to_owned(), "machine"),
         };
         skill(&name, &name, description, &["agent", tag])

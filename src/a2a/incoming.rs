@@ -51,6 +51,7 @@ pub(super) fn message_of(request: &SendMessageRequest, agent: Option<&Agent>, na
     }
     let chosen = Chosen { message: &message.metadata, request: &request.metadata };
     let said = Message {
+        id: message.message_id.clone(),
         text: texts.join("\n"),
         data,
         context_id: message.context_id.clone().filter(|id| !id.is_empty()).map(ContextId),

@@ -4,6 +4,7 @@ use super::asked::Asked;
 use super::card::AgentName;
 use super::cards::base;
 use super::error::{A2aError, Outcome};
+use super::extensions;
 use super::old;
 use super::stream::Events;
 use super::version::{self, Version, demand};
@@ -87,9 +88,10 @@ impl Head {
     /// Who asks what of whom.
     ///
     /// # Errors
-    /// A version that is not spoken here.
+    /// A version that is not spoken here; a required extension that the caller does not name.
     pub(super) fn asked(&self, app: App, who: Principal, agent: Option<Agent>) -> Outcome<Asked> {
         let version = version::asked(&self.headers, &self.uri)?;
+        extensions::demand(app.config.a2a.required_extension.as_deref(), &self.headers)?;
         let base = base(&app, &self.uri, &self.headers, self.connection.as_ref());
         Ok(Asked { app, who, agent, version, base })
     }

@@ -10,17 +10,31 @@ use crate::domain::answering::{self, from_message};
 use crate::error::ApiError;
 use crate::store::a2a::{AnswerByMessage, ToldTask};
 use crate::store::interactions::{AnswerInteraction, AnswerOutcome};
-use muster_protocol::a2a::{CancelTaskRequest, ErrorKind, GetTaskRequest, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task};
+use futures_util::StreamExt as _;
+use futures_util::stream::once;
+use muster_protocol::a2a::{
+    self as said, CancelTaskRequest, ErrorKind, GetTaskRequest, SendMessageRequest, SendMessageResponse, StreamResponse, SubscribeRequest,
+    Task,
+};
 use muster_protocol::ids::{InteractionId, TaskId};
 use muster_protocol::interaction::Interaction;
 use muster_protocol::task::{SubmitTask as Wanted, TaskState};
+use std::future::ready;
 use std::time::Duration;
 
 /// How long a cancel waits for the worker's word.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
 
-/// A message that was accepted: the task, and the place in its stream from which on it is told.
-struct Accepted {
+/// What becomes of a message.
+enum Accepted {
+    /// A task.
+    Task(Begun),
+    /// An answer without one.
+    Answered(said::Message),
+}
+
+/// The task, and the place in its stream from which on it is told.
+struct Begun {
     task: TaskId,
     after: u64,
     /// What it answers.
@@ -35,7 +49,10 @@ impl Asked {
     pub(super) async fn send(&self, request: &SendMessageRequest) -> Outcome<SendMessageResponse> {
         check(request)?;
         let configuration = request.configuration.clone().unwrap_or_default();
-        let accepted = self.accept(request).await?;
+        let accepted = match self.accept(request).await? {
+            Accepted::Task(accepted) => accepted,
+            Accepted::Answered(answer) => return Ok(SendMessageResponse::Message(answer)),
+        };
         let told = if configuration.return_immediately {
             self.reread(accepted.task).await?
         } else {
@@ -53,7 +70,10 @@ impl Asked {
         check(request)?;
         let configuration = request.configuration.clone().unwrap_or_default();
         let want = Want::all(configuration.history_length)?;
-        let accepted = self.accept(request).await?;
+        let accepted = match self.accept(request).await? {
+            Accepted::Task(accepted) => accepted,
+            Accepted::Answered(answer) => return Ok(once(ready((None, StreamResponse::Message(answer)))).boxed()),
+        };
         let told = self.reread(accepted.task).await?;
         let from = From { after: accepted.after, answered: accepted.answered, one_turn: true };
         self.follow(told, from, want).await
@@ -119,16 +139,30 @@ impl Asked {
         }
         let accepted = match request.message.task_id.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => self.go_on(id, request, message).await?,
-            None => Accepted { task: self.app.begin_message(&self.who, message).await?.task.id, after: 0, answered: None },
+            None if let Some(text) = self.app.bare_answer(&message).await? => return Ok(Accepted::Answered(self.bare(&message, text))),
+            None => Begun { task: self.app.begin_message(&self.who, message).await?.task.id, after: 0, answered: None },
         };
         if let Some(webhook) = webhook {
             self.put_push(accepted.task, webhook).await?;
         }
-        Ok(accepted)
+        Ok(Accepted::Task(accepted))
+    }
+
+    /// An answer without a task.
+    fn bare(&self, message: &Message, text: &str) -> said::Message {
+        let id = self.app.ids.uuid(self.app.now()).to_string();
+        let context_id = message.context_id.as_ref().map_or_else(|| id.clone(), ToString::to_string);
+        said::Message {
+            message_id: id,
+            context_id: Some(context_id),
+            role: said::Role::Agent,
+            parts: vec![said::Part::text(text)],
+            ..said::Message::default()
+        }
     }
 
     /// A message to a task that is there.
-    async fn go_on(&self, id: &str, request: &SendMessageRequest, message: Message) -> Outcome<Accepted> {
+    async fn go_on(&self, id: &str, request: &SendMessageRequest, message: Message) -> Outcome<Begun> {
         let told = self.own(id).await?;
         let task = &told.record.task;
         if message.context_id.as_ref().is_some_and(|context| *context != task.context_id) {
@@ -138,10 +172,13 @@ impl Asked {
         if task.state.is_terminal() {
             return Err(ended(&told, ErrorKind::UnsupportedOperation, "send a message with its contextId and without taskId to go on"));
         }
+        if told.record.is_own() {
+            return self.go_on_itself(&told, request, &message).await;
+        }
         if let Some(asked) = self.asks(&told).await? {
             let (after, answered) = (task.entries, Some(asked.id));
             self.answer(&told, asked, request, &message).await?;
-            return Ok(Accepted { task: task.id, after, answered });
+            return Ok(Begun { task: task.id, after, answered });
         }
         let wanted = Wanted {
             prompt: message.prompt(),
@@ -152,7 +189,21 @@ impl Asked {
             ..Wanted::default()
         };
         let next = self.app.submit(&self.who, wanted, None).await?;
-        Ok(Accepted { task: next.id, after: 0, answered: None })
+        Ok(Begun { task: next.id, after: 0, answered: None })
+    }
+
+    /// A message to a task that an agent of this server answers itself.
+    async fn go_on_itself(&self, told: &ToldTask, request: &SendMessageRequest, message: &Message) -> Outcome<Begun> {
+        let task = &told.record.task;
+        let question = self.view(told, Want { history: Some(0), artifacts: false }).await?.status.message;
+        let said =
+            said::Message { context_id: Some(task.context_id.to_string()), task_id: Some(task.id.to_string()), ..request.message.clone() };
+        let messages = question.into_iter().map(|question| *question).chain([said]).collect();
+        if self.waits(told).await? && self.app.go_on_itself(task.id, task.state, messages, message).await? {
+            return Ok(Begun { task: task.id, after: task.entries, answered: None });
+        }
+        let reason = format!("task {} asks nothing now; send the message when it does, or without taskId", task.id);
+        Err(A2aError::new(ErrorKind::UnsupportedOperation, reason))
     }
 
     async fn answer(&self, told: &ToldTask, asked: Interaction, request: &SendMessageRequest, message: &Message) -> Outcome<()> {
@@ -162,7 +213,7 @@ impl Asked {
         let task = &told.record.task;
         let question = crate::domain::projection::question(&asked, task.context_id.as_str());
         let (context_id, task_id) = (Some(task.context_id.to_string()), Some(task.id.to_string()));
-        let said = muster_protocol::a2a::Message { context_id, task_id, ..request.message.clone() };
+        let said = said::Message { context_id, task_id, ..request.message.clone() };
         let answer = AnswerInteraction { id: asked.id, reply, by: self.who.id.clone(), now: self.app.now() };
         match self.app.store.write(AnswerByMessage { answer, task: task.id, messages: [question, said] }).await? {
             AnswerOutcome::Taken(_) => Ok(()),
@@ -182,7 +233,7 @@ impl Asked {
             signal.mark_unchanged();
             let told = self.reread(id).await?;
             let state = told.record.task.state;
-            if state.is_terminal() || (until_it_asks && (state == TaskState::AuthRequired || self.asks(&told).await?.is_some())) {
+            if state.is_terminal() || (until_it_asks && self.waits(&told).await?) {
                 return Ok(told);
             }
             tokio::select! {

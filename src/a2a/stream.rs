@@ -96,6 +96,7 @@ impl Teller {
     }
 
     async fn take(&mut self, entry: &StreamEntry) {
+        let before = self.projection.status.state;
         let mut events = VecDeque::from(self.projection.apply(entry));
         let state = self.projection.status.state;
         if state.is_terminal() {
@@ -104,7 +105,7 @@ impl Teller {
                 events.push_front(self.projection.whole(artifact));
             }
         }
-        let asks = entry.kind == EntryKind::Interaction && state.is_interrupted();
+        let asks = state.is_interrupted() && (entry.kind == EntryKind::Interaction || !before.is_interrupted());
         let last = events.len();
         let places = (1..=last).map(|n| (n == last).then_some(entry.task_seq));
         self.ready.extend(places.zip(events));

@@ -5,7 +5,7 @@ use super::error::{A2aError, Outcome};
 use super::incoming::MESSAGE_KEY;
 use crate::domain::projection::{Projection, changed_files, question};
 use crate::store::a2a::ToldTask;
-use muster_protocol::a2a::{Artifact, Message, Metadata, Part, Role, State, Task, TaskStatus};
+use muster_protocol::a2a::{Message, Metadata, Part, Role, State, Task, TaskStatus};
 use muster_protocol::ids::TaskId;
 use muster_protocol::interaction::{Interaction, InteractionState};
 use muster_protocol::task::TaskState;
@@ -58,21 +58,22 @@ impl Asked {
     /// The same, where what was said later is known.
     pub(super) async fn view_with(&self, told: &ToldTask, want: Want, later: &HashMap<TaskId, Vec<Message>>) -> Outcome<Task> {
         let task = &told.record.task;
-        let artifacts = if want.artifacts { Some(self.artifacts(told).await?) } else { None };
+        let is_own = told.record.is_own();
+        let folded = if want.artifacts || is_own { Some(self.fold(told, task.entries).await?) } else { None };
+        // What an agent of this server says with a state is in its stream alone.
+        let said = folded.as_ref().filter(|_| is_own).and_then(|folded| folded.status.message.clone());
+        let artifacts = folded.filter(|_| want.artifacts).map(|folded| {
+            let changed = changed_files(&task.changes);
+            folded.artifacts.into_iter().chain(changed).collect()
+        });
         Ok(Task {
             id: task.id.to_string(),
             context_id: task.context_id.to_string(),
-            status: self.status(told).await?,
+            status: self.status(told, said).await?,
             artifacts,
             history: history(told, want.history, later.get(&task.id)),
             metadata: metadata(told),
         })
-    }
-
-    async fn artifacts(&self, told: &ToldTask) -> Outcome<Vec<Artifact>> {
-        let mut artifacts = self.fold(told, told.record.task.entries).await?.artifacts;
-        artifacts.extend(changed_files(&told.record.task.changes));
-        Ok(artifacts)
     }
 
     /// The task as its stream tells it up to an entry.
@@ -91,8 +92,11 @@ impl Asked {
         Ok(projection)
     }
 
-    async fn status(&self, told: &ToldTask) -> Outcome<TaskStatus> {
+    async fn status(&self, told: &ToldTask, said: Option<Box<Message>>) -> Outcome<TaskStatus> {
         let task = &told.record.task;
+        if told.record.is_own() {
+            return Ok(TaskStatus { state: task.state.into(), message: said, timestamp: Some(told.status_at) });
+        }
         let asks = self.asks(told).await?;
         let says = |text: &str| Message {
             message_id: format!("{}-{}", task.id, task.entries),
@@ -109,6 +113,15 @@ impl Asked {
             (state, _) => (state.into(), task.error.as_deref().map(says)),
         };
         Ok(TaskStatus { state, message: message.map(Box::new), timestamp: Some(told.status_at) })
+    }
+
+    /// Whether a task waits for the client.
+    pub(super) async fn waits(&self, told: &ToldTask) -> Outcome<bool> {
+        Ok(match told.record.task.state {
+            TaskState::AuthRequired => true,
+            TaskState::InputRequired => told.record.is_own() || self.asks(told).await?.is_some(),
+            _ => false,
+        })
     }
 
     /// What a task asks and nobody has answered, the oldest first.

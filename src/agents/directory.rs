@@ -19,6 +19,8 @@ pub enum Agent {
     Coordinator,
     /// One of `[[agents]]`, by its place.
     Specialist(usize),
+    /// Does what the official conformance kit wants.
+    Conformance,
     /// A registered worker, with its name.
     Machine(WorkerId, String),
 }
@@ -42,8 +44,9 @@ impl App {
     /// This server's own agents.
     #[must_use]
     pub fn own(&self) -> Vec<Agent> {
+        let conformance = self.config.a2a.conformance_agent.then_some(Agent::Conformance);
         let specialists = (0..self.config.agents.len()).map(Agent::Specialist);
-        std::iter::once(Agent::Coordinator).chain(specialists).chain([Agent::Monitor]).collect()
+        std::iter::once(Agent::Coordinator).chain(specialists).chain([Agent::Monitor]).chain(conformance).collect()
     }
 
     /// The machines, without those that left. Who registered first keeps its name.
@@ -82,6 +85,7 @@ impl App {
             None => Ok(match by_content(&message.text) {
                 Route::Monitor => Agent::Monitor,
                 Route::Coordinator => Agent::Coordinator,
+                Route::Default if self.config.a2a.conformance_agent => Agent::Conformance,
                 Route::Default => Agent::Specialist(0),
             }),
         }
@@ -95,6 +99,7 @@ impl App {
             Agent::Monitor => format!("Monitor-{server}"),
             Agent::Coordinator => format!("Coordinator-{server}"),
             Agent::Specialist(n) => format!("Worker-{}-{server}", letter(*n)),
+            Agent::Conformance => format!("Conformance-{server}"),
             Agent::Machine(_, name) => name.clone(),
         }
     }
@@ -105,6 +110,7 @@ impl App {
             Agent::Monitor => "monitor".to_owned(),
             Agent::Coordinator => "coordinator".to_owned(),
             Agent::Specialist(n) => self.config.agents[*n].name.clone(),
+            Agent::Conformance => "conformance".to_owned(),
             Agent::Machine(id, _) => id.0.clone(),
         };
         [self.agent_name(agent), short]

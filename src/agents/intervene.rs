@@ -89,6 +89,7 @@ impl App {
             }
             Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name.clone()).await?.task,
             Agent::Monitor => self.answered(who, &message, name.clone(), self.report_status().await?).await?.task,
+            Agent::Conformance => self.let_conformance_answer(who, &message, name.clone()).await?.task,
             Agent::Coordinator => {
                 let text = self.say_what_there_is(&message).await?;
                 self.answered(who, &message, name.clone(), text).await?.task

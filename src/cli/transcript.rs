@@ -2,9 +2,10 @@
 
 use super::render::{count, counted, one_line, took};
 use super::style::Style;
+use muster_protocol::a2a::{Content, Part};
 use muster_protocol::interaction::QUESTION;
 use muster_protocol::stream::{
-    Delta, EntryKind, FileChange, InteractionNote, OutputLine, StatusNote, StreamEntry, Todos, ToolCall, ToolState,
+    Delta, EntryKind, FileChange, InteractionNote, Made, OutputLine, StatusNote, StreamEntry, Todos, ToolCall, ToolState,
 };
 use muster_protocol::task::Usage;
 use std::collections::HashMap;
@@ -97,6 +98,7 @@ impl Transcript {
             EntryKind::Status => entry.read().and_then(|note| self.status(entry, &note)).map(|note| vec![note]),
             EntryKind::Interaction => entry.read().map(|note| vec![interaction(&note)]),
             EntryKind::Output => entry.read().map(|OutputLine { line }| vec![Piece::Answer(line), Piece::Answer("\n".to_owned())]),
+            EntryKind::Artifact => entry.read().map(made),
             EntryKind::Other(_) => None,
         };
         pieces.unwrap_or_default()
@@ -202,6 +204,16 @@ fn file(change: &FileChange) -> String {
         (added, removed) => format!("  +{added} -{removed}"),
     };
     one_line(&format!("± {} {}{lines}", change.change, change.path), LONGEST)
+}
+
+/// What an agent of the server made: text as it is, anything else by its name.
+fn made(made: Made) -> Vec<Piece> {
+    let name = made.artifact.name.unwrap_or(made.artifact.artifact_id);
+    let piece = |part: Part| match part.content {
+        Content::Text(text) => Piece::Answer(text),
+        _ => Piece::Note(Style::Plain, one_line(&format!("+ {}", part.filename.as_ref().unwrap_or(&name)), LONGEST)),
+    };
+    made.artifact.parts.into_iter().map(piece).collect()
 }
 
 fn todo(todos: &Todos) -> Option<String> {

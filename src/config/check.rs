@@ -242,7 +242,16 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
             return None;
         }
     };
-    Some(A2aConfig { card, push_notifications: settings.push_notifications })
+    let required_extension = Some(settings.required_extension.trim().to_owned()).filter(|uri| !uri.is_empty());
+    if required_extension.as_ref().is_some_and(|uri| uri.contains([',', ' ']) || !uri.is_ascii()) {
+        problems.tell("a2a.required_extension", "must be one URI");
+    }
+    Some(A2aConfig {
+        card,
+        push_notifications: settings.push_notifications,
+        conformance_agent: settings.conformance_agent,
+        required_extension,
+    })
 }
 
 fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {

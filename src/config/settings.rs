@@ -55,6 +55,8 @@ pub(super) struct LogSettings {
 pub(super) struct A2aSettings {
     pub(super) card: String,
     pub(super) push_notifications: bool,
+    pub(super) conformance_agent: bool,
+    pub(super) required_extension: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -10,7 +10,9 @@ use muster_protocol::a2a::{
     Artifact, Content, Message, Metadata, Part, State, StreamResponse, TaskArtifactUpdateEvent, TaskStatus, TaskStatusUpdateEvent,
 };
 use muster_protocol::interaction::InteractionState;
-use muster_protocol::stream::{Delta, EntryKind, FileChange, InteractionNote, OutputLine, StatusNote, StreamEntry, ToolCall, ToolState};
+use muster_protocol::stream::{
+    Delta, EntryKind, FileChange, InteractionNote, Made, OutputLine, StatusNote, StreamEntry, ToolCall, ToolState,
+};
 use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
 use serde_json::json;
@@ -62,6 +64,7 @@ impl Projection {
             }
             EntryKind::Status => entry.read().map(|note| self.note(entry, &note)).unwrap_or_default(),
             EntryKind::Interaction => entry.read().and_then(|note| self.interaction(entry, &note)).into_iter().collect(),
+            EntryKind::Artifact => entry.read().map(|made| self.made(made)).into_iter().collect(),
             _ => Vec::new(),
         }
     }
@@ -114,6 +117,24 @@ impl Projection {
             artifact: piece,
             append,
             last_chunk: false,
+            metadata: Metadata::new(),
+        })
+    }
+
+    fn made(&mut self, made: Made) -> StreamResponse {
+        let Made { artifact, append, last } = made;
+        let place = self.artifacts.iter().position(|known| known.artifact_id == artifact.artifact_id);
+        match place.and_then(|place| self.artifacts.get_mut(place)) {
+            Some(known) if append => known.parts.extend(artifact.parts.iter().cloned()),
+            Some(known) => known.clone_from(&artifact),
+            None => self.artifacts.push(artifact.clone()),
+        }
+        StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
+            task_id: self.task_id.clone(),
+            context_id: self.context_id.clone(),
+            artifact,
+            append: append && place.is_some(),
+            last_chunk: last,
             metadata: Metadata::new(),
         })
     }

@@ -93,7 +93,7 @@ statements! {
     COUNT_TOLD: concat!("SELECT COUNT(*) AS n", told!("instr")), postgres: concat!("SELECT COUNT(*) AS n", told!("strpos"));
     // What artifacts and states are made of, without what a task thinks and the tools it uses.
     SAID: "SELECT task_seq, attempt, at, kind, data FROM stream_entries WHERE task_id = $1 AND task_seq > $2 AND task_seq <= $3
-        AND kind IN ('text', 'output', 'status', 'interaction') ORDER BY task_seq LIMIT $4";
+        AND kind IN ('text', 'output', 'status', 'interaction', 'artifact') ORDER BY task_seq LIMIT $4";
     ADD_MESSAGE: "INSERT INTO a2a_messages (task_id, n, at, message)
         SELECT $1, COALESCE(MAX(n), 0) + 1, $2, $3 FROM a2a_messages WHERE task_id = $1";
     MESSAGES: "SELECT task_id, message FROM a2a_messages WHERE task_id IN (SELECT value FROM json_each($1)) ORDER BY task_id, n",
@@ -206,6 +206,12 @@ impl Store {
     }
 }
 
+/// Keeps what was said in a task after its first message.
+pub(in crate::store) async fn add_message(tx: &mut Tx<'_>, task: TaskId, message: &Message, now: Timestamp) -> sqlx::Result<()> {
+    let add = ADD_MESSAGE.on(tx.dialect()).bind(task.to_string()).bind(now.0).bind(to_json(message));
+    tx.execute_aside(add).await.map(drop)
+}
+
 /// Takes somebody's answer to an interaction, and keeps what was asked and answered.
 #[derive(Debug, Clone)]
 pub struct AnswerByMessage {
@@ -225,8 +231,7 @@ impl Write for AnswerByMessage {
         let outcome = self.answer.apply(tx).await?;
         if matches!(outcome, AnswerOutcome::Taken(_)) {
             for message in &self.messages {
-                let add = ADD_MESSAGE.on(tx.dialect()).bind(self.task.to_string()).bind(self.answer.now.0).bind(to_json(message));
-                tx.execute_aside(add).await?;
+                add_message(tx, self.task, message, self.answer.now).await?;
             }
         }
         Ok(outcome)

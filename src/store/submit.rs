@@ -82,6 +82,15 @@ pub struct IdempotencyKey {
     pub hash: String,
 }
 
+/// What an agent of this server answers itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answer {
+    /// It is given already.
+    Given(String),
+    /// It is told a step at a time ([`super::own::TellOwn`]): the task runs, and no worker gets it.
+    Begun,
+}
+
 /// Accepts a task.
 #[derive(Debug, Clone)]
 pub struct SubmitTask {
@@ -89,8 +98,8 @@ pub struct SubmitTask {
     pub task: NewTask,
     /// With which the same submit is recognised.
     pub key: Option<IdempotencyKey>,
-    /// The answer, where an agent of this server has given it already.
-    pub answer: Option<String>,
+    /// What an agent of this server answers; a worker does if absent.
+    pub answer: Option<Answer>,
     /// When.
     pub now: Timestamp,
 }
@@ -211,11 +220,11 @@ impl SubmitTask {
             to_json(&task.metadata),
             self.state().as_str(),
             i64::from(task.writing),
-            self.answer,
+            self.given(),
             self.entries(),
             self.now.0,
             self.now.0,
-            self.answer.as_ref().map(|_| self.now.0),
+            self.given().map(|_| self.now.0),
             lane(task),
         ]);
         tx.insert_task(&columns).await
@@ -237,8 +246,8 @@ impl SubmitTask {
             created_at: self.now,
             updated_at: self.now,
             started_at: None,
-            completed_at: self.answer.as_ref().map(|_| self.now),
-            result: self.answer.clone(),
+            completed_at: self.given().map(|_| self.now),
+            result: self.given().map(str::to_owned),
             error: None,
             error_code: None,
             session_id: None,
@@ -268,12 +277,27 @@ impl SubmitTask {
     }
 
     fn state(&self) -> TaskState {
-        if self.answer.is_some() { TaskState::Completed } else { TaskState::Submitted }
+        match self.answer {
+            None => TaskState::Submitted,
+            Some(Answer::Begun) => TaskState::Working,
+            Some(Answer::Given(_)) => TaskState::Completed,
+        }
     }
 
-    /// How many entries it begins with: an answer, and that it is one.
+    fn given(&self) -> Option<&str> {
+        match &self.answer {
+            Some(Answer::Given(text)) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// How many entries it begins with: an answer, and the state.
     fn entries(&self) -> u64 {
-        if self.answer.is_some() { 2 } else { 0 }
+        match self.answer {
+            None => 0,
+            Some(Answer::Begun) => 1,
+            Some(Answer::Given(_)) => 2,
+        }
     }
 
     /// Events, entries and wake-ups of the new task.
@@ -284,14 +308,18 @@ impl SubmitTask {
             "target": task.target, "worker_id": task.worker, "retry_of": task.retry_of,
         });
         tx.event(NewEvent { kind: kind::TASK_SUBMITTED, subject: subject.clone(), at: self.now, data });
-        if let Some(answer) = &self.answer {
-            let text = Delta { part: "answer".to_owned(), delta: answer.clone() };
+        if self.answer.is_some() {
+            let state = StatusNote { state: self.state().as_str().to_owned(), ..StatusNote::default() };
+            tx.note(task.id, self.entries(), 0, self.now, EntryKind::Status, &state);
+        }
+        if let Some(answer) = self.given() {
+            let text = Delta { part: "answer".to_owned(), delta: answer.to_owned() };
             tx.note(task.id, 1, 0, self.now, EntryKind::Text, &text);
-            let completed = StatusNote { state: TaskState::Completed.as_str().to_owned(), ..StatusNote::default() };
-            tx.note(task.id, 2, 0, self.now, EntryKind::Status, &completed);
             tx.event(NewEvent { kind: kind::TASK_COMPLETED, subject, at: self.now, data: json!({ "agent": task.target.agent }) });
         }
-        tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker));
+        if self.answer.is_none() {
+            tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker));
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod caller;
 mod cards;
+mod conformance;
 mod errors;
 mod old;
 mod opencode;
@@ -20,6 +21,7 @@ pub(crate) fn cases() -> Vec<Case> {
         old::cases(),
         errors::cases(),
         cards::cases(),
+        conformance::cases(),
         opencode::cases(),
         sdk::cases(),
     ];

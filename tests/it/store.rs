@@ -8,6 +8,7 @@ mod group_commit;
 mod log;
 mod lose;
 mod opening;
+mod own;
 mod plain;
 mod plans;
 mod pull;
@@ -29,6 +30,7 @@ pub(crate) fn cases() -> Vec<Case> {
         log::cases(),
         lose::cases(),
         opening::cases(),
+        own::cases(),
         plain::cases(),
         plans::cases(),
         pull::cases(),

@@ -2,8 +2,6 @@
 
     python a2a_v03.py SERVER WORKER JSONRPC
 """
-import asyncio
-import sys
 import uuid
 
 import httpx
@@ -11,13 +9,7 @@ from a2a.client import A2ACardResolver, ClientConfig, ClientFactory
 from a2a.client.errors import A2AClientJSONRPCError
 from a2a.types import Message, Part, Role, TaskIdParams, TaskQueryParams, TaskState, TextPart
 from a2a.utils import get_message_text
-
-SERVER, WORKER = sys.argv[1:3]
-
-
-def check(fits, what):
-    if not fits:
-        raise AssertionError(what)
+from a2a_round import SERVER, WORKER, check, drain, go, refused
 
 
 def message(text, **more):
@@ -37,16 +29,11 @@ def said(task):
 
 async def send(client, wanted):
     """All pairs of the task as it then is and what was told."""
-    return [event async for event in client.send_message(wanted)]
+    return await drain(client.send_message(wanted))
 
 
-async def refused(code, call):
-    try:
-        await call
-    except A2AClientJSONRPCError as error:
-        check(error.error.code == code, error)
-        return
-    raise AssertionError(f"not refused with {code}")
+async def refused_with(code, call):
+    await refused(A2AClientJSONRPCError, call, lambda error: error.error.code == code)
 
 
 async def one_answer(agent):
@@ -58,8 +45,8 @@ async def one_answer(agent):
     check(await client.get_task(TaskQueryParams(id=task.id)) == task, "it is read otherwise than it was answered")
     ((other, _),) = await send(client, message("and then", context_id=task.context_id))
     check(other.context_id == task.context_id and other.id != task.id, other)
-    await refused(-32001, client.get_task(TaskQueryParams(id="nobody")))
-    await refused(-32002, client.cancel_task(TaskIdParams(id=task.id)))
+    await refused_with(-32001, client.get_task(TaskQueryParams(id="nobody")))
+    await refused_with(-32002, client.cancel_task(TaskIdParams(id=task.id)))
 
 
 async def streams(agent):
@@ -104,12 +91,4 @@ async def cards(agent):
     check(WORKER in [skill.id for skill in extended.skills], extended)
 
 
-async def main():
-    agent = f"{SERVER}/agents/{WORKER}"
-    for step in (one_answer, streams, follow_and_cancel, permission, cards):
-        await step(agent)
-        print(step.__name__, "ok", flush=True)
-    print("all is well")
-
-
-asyncio.run(main())
+go(one_answer, streams, follow_and_cancel, permission, cards)

@@ -2,9 +2,6 @@
 
     python a2a_v1.py SERVER WORKER BINDING
 """
-import asyncio
-import sys
-
 import httpx
 from a2a.client import ClientConfig, create_client
 from a2a.helpers.proto_helpers import get_artifact_text, get_message_text, new_text_message
@@ -19,13 +16,7 @@ from a2a.types import (
     TaskState,
 )
 from a2a.utils.errors import TaskNotCancelableError, TaskNotFoundError, UnsupportedOperationError
-
-SERVER, WORKER, BINDING = sys.argv[1:4]
-
-
-def check(fits, what):
-    if not fits:
-        raise AssertionError(what)
+from a2a_round import BINDING, SERVER, WORKER, check, drain, go, refused
 
 
 def request(text, at_once=False, **more):
@@ -44,23 +35,11 @@ async def connect(agent, streaming):
 
 async def send(client, wanted):
     """All events, and the last task or status."""
-    return [event async for event in client.send_message(wanted)]
+    return await drain(client.send_message(wanted))
 
 
 def said(task):
     return "".join(get_artifact_text(artifact) for artifact in task.artifacts)
-
-
-async def refused(kind, call):
-    try:
-        await call
-    except kind:
-        return
-    raise AssertionError(f"not refused with {kind.__name__}")
-
-
-async def drain(events):
-    return [event async for event in events]
 
 
 async def one_answer(agent):
@@ -139,12 +118,4 @@ async def cards(agent):
     check(own.name == WORKER and "models: " in own.description, own)
 
 
-async def main():
-    agent = f"{SERVER}/agents/{WORKER}"
-    for step in (one_answer, streams, follow_and_cancel, permission, cards):
-        await step(agent)
-        print(step.__name__, "ok", flush=True)
-    print("all is well")
-
-
-asyncio.run(main())
+go(one_answer, streams, follow_and_cancel, permission, cards)

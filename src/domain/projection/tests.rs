@@ -119,3 +119,34 @@ fn changed_files_are_file_parts_where_the_change_is_known() {
     let event = Projection::new("t".into(), "c".into(), Timestamp(0)).whole(artifacts[0].clone());
     assert!(matches!(event, StreamResponse::ArtifactUpdate(event) if event.last_chunk && !event.append));
 }
+
+#[test]
+fn what_an_agent_of_this_server_makes_is_told_as_it_is() {
+    let made = |parts: Value, append: bool, last: bool| {
+        ("artifact", json!({ "artifact": { "artifactId": "made", "parts": parts }, "append": append, "last": last }))
+    };
+    let file = json!({ "url": "https://example.com/a", "filename": "a", "mediaType": "text/plain" });
+    let (projection, told) = told(&[
+        // There is nothing yet that it could be added to.
+        made(json!([{ "text": "one " }]), true, false),
+        made(json!([{ "data": { "a": 1 } }, file]), true, true),
+    ]);
+    let pieces: Vec<_> = told.iter().map(|event| &event["artifactUpdate"]).collect();
+    let flags: Vec<_> = pieces.iter().map(|piece| (piece["append"] == true, piece["lastChunk"] == true)).collect();
+    assert_eq!(flags, [(false, false), (true, true)]);
+    assert_eq!(pieces[1]["artifact"], json!({ "artifactId": "made", "parts": [{ "data": { "a": 1 } }, file] }));
+    assert_eq!(json!(projection.artifacts), json!([{ "artifactId": "made", "parts": [{ "text": "one " }, { "data": { "a": 1 } }, file] }]));
+}
+
+#[test]
+fn a_state_that_waits_for_the_client_says_what_for() {
+    let (projection, told) = told(&[
+        ("status", json!({ "state": "working" })),
+        ("status", json!({ "state": "auth-required", "message": "Who are you?" })),
+        ("status", json!({ "state": "rejected", "message": "no" })),
+    ]);
+    let states: Vec<_> = told.iter().map(|event| event["statusUpdate"]["status"]["state"].clone()).collect();
+    assert_eq!(states, ["TASK_STATE_WORKING", "TASK_STATE_AUTH_REQUIRED", "TASK_STATE_REJECTED"]);
+    assert_eq!(told[1]["statusUpdate"]["status"]["message"]["parts"][0]["text"], "Who are you?");
+    assert_eq!(projection.status.state, State::Rejected);
+}

@@ -133,9 +133,11 @@ impl FinishTask<'_> {
             (task.updated_at, task.completed_at) = (now, Some(now));
         });
         let ended = ended.await?;
+        // Of a worker's task the stream has told the result before.
+        let said = end.result.clone().filter(|_| record.is_own());
         let note = StatusNote {
             state: end.state.as_str().to_owned(),
-            message: end.error.clone(),
+            message: end.error.clone().or(said),
             code: end.error_code.clone(),
             ..StatusNote::default()
         };

@@ -76,15 +76,24 @@ async fn a_run_is_followed_and_canceled(cx: &Cx) -> Result<()> {
 
 async fn a_conversation_remembers_what_was_said(cx: &Cx) -> Result<()> {
     let fleet = cx.fleet().await?;
-    let caller = at_worker(fleet, Binding::Rpc)?;
-    let first = caller.say("the word is persimmon", json!({})).await?;
-    let second = caller.say("what was said of persimmon", json!({ "contextId": first["contextId"] })).await?;
-    ensure!(second["metadata"]["session"] == first["metadata"]["session"] && second["id"] != first["id"], "{second}");
-    let requests = fleet.llm.requests_with("what was said of persimmon")?;
-    ensure!(
-        !requests.is_empty() && requests.iter().all(|request| request.says("user", "the word is persimmon")),
-        "the first turn is forgotten"
-    );
+    for (binding, word) in [(Binding::Rpc, "persimmon"), (Binding::Rest, "medlar")] {
+        let caller = at_worker(fleet, binding)?;
+        let first = caller.say(&format!("the word is {word}"), json!({})).await?;
+        let asks = format!("what was said of {word}");
+        let second = caller.say(&asks, json!({ "contextId": first["contextId"] })).await?;
+        ensure!(second["metadata"]["session"] == first["metadata"]["session"] && second["id"] != first["id"], "{second}");
+        let requests = fleet.llm.requests_with(&asks)?;
+        let remembered = requests.iter().all(|request| request.says("user", &format!("the word is {word}")));
+        ensure!(!requests.is_empty() && remembered, "the first turn is forgotten");
+        // The third turn asks something, and the answer is a message to its task.
+        let third = caller.say(&format!("!bash ask-me {word} || echo went-on"), json!({ "contextId": first["contextId"] })).await?;
+        ensure!(state(&third) == "TASK_STATE_INPUT_REQUIRED" && third["contextId"] == first["contextId"], "{third}");
+        let ended = caller.say("yes", json!({ "taskId": third["id"], "contextId": first["contextId"] })).await?;
+        ensure!(ended["id"] == third["id"] && state(&ended) == "TASK_STATE_COMPLETED" && texts(&ended).contains("went-on"), "{ended}");
+        ensure!(ended["metadata"]["session"] == first["metadata"]["session"], "{ended}");
+        let listed = caller.call("ListTasks", json!({ "contextId": first["contextId"] })).await?;
+        ensure!(listed["totalSize"] == 3, "{listed}");
+    }
     Ok(())
 }
 

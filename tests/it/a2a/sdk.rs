@@ -1,4 +1,4 @@
-//! The official Python SDKs as clients: each does the whole round on each binding that it shares with this server.
+//! The official Python and JavaScript SDKs as clients: each does the whole round on each binding that it shares with this server.
 
 use crate::support::{Cx, Fleet, cases};
 use anyhow::{Context, Result, ensure};
@@ -11,15 +11,27 @@ cases! {
         the_official_sdk_of_1_0_does_the_whole_round_on_json_rpc within 240,
         the_official_sdk_of_1_0_does_the_whole_round_on_http_json within 240,
         the_official_sdk_of_0_3_does_the_whole_round within 240;
+    [A2aJs, Opencode, Python] =>
+        the_official_javascript_sdk_does_the_whole_round_on_json_rpc within 240,
+        the_official_javascript_sdk_does_the_whole_round_on_http_json within 240,
+        the_official_javascript_sdk_does_the_whole_round_in_0_3 within 240;
+}
+
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+async fn python(fleet: &Fleet, version: &str, binding: &str) -> Result<()> {
+    let python = Path::new(ROOT).join(format!("build/a2a/{version}/bin/python"));
+    run(fleet, Command::new(python), &format!("a2a_{version}.py"), &[binding]).await
+}
+
+async fn javascript(fleet: &Fleet, about: &[&str]) -> Result<()> {
+    run(fleet, Command::new("node"), "a2a_js.mjs", about).await
 }
 
 /// Runs a client's script against the shared machine. It ends with 0 if all that it checks is so.
-async fn run(fleet: &Fleet, version: &str, binding: &str) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let python = root.join(format!("build/a2a/{version}/bin/python"));
-    let script = root.join(format!("tests/support/a2a_{version}.py"));
-    let mut command = Command::new(python);
-    command.arg(script).arg(fleet.server.url()).arg(fleet.worker()).arg(binding).stdin(Stdio::null()).kill_on_drop(true);
+async fn run(fleet: &Fleet, mut command: Command, script: &str, about: &[&str]) -> Result<()> {
+    let script = Path::new(ROOT).join("tests/support").join(script);
+    command.arg(script).arg(fleet.server.url()).arg(fleet.worker()).args(about).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.context("cannot run the client")?;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     ensure!(output.status.success(), "{}\n{said}\n{complained}", output.status);
@@ -28,13 +40,25 @@ async fn run(fleet: &Fleet, version: &str, binding: &str) -> Result<()> {
 }
 
 async fn the_official_sdk_of_1_0_does_the_whole_round_on_json_rpc(cx: &Cx) -> Result<()> {
-    run(cx.fleet().await?, "v1", "JSONRPC").await
+    python(cx.fleet().await?, "v1", "JSONRPC").await
 }
 
 async fn the_official_sdk_of_1_0_does_the_whole_round_on_http_json(cx: &Cx) -> Result<()> {
-    run(cx.fleet().await?, "v1", "HTTP+JSON").await
+    python(cx.fleet().await?, "v1", "HTTP+JSON").await
 }
 
 async fn the_official_sdk_of_0_3_does_the_whole_round(cx: &Cx) -> Result<()> {
-    run(cx.fleet().await?, "v03", "JSONRPC").await
+    python(cx.fleet().await?, "v03", "JSONRPC").await
+}
+
+async fn the_official_javascript_sdk_does_the_whole_round_on_json_rpc(cx: &Cx) -> Result<()> {
+    javascript(cx.fleet().await?, &["JSONRPC"]).await
+}
+
+async fn the_official_javascript_sdk_does_the_whole_round_on_http_json(cx: &Cx) -> Result<()> {
+    javascript(cx.fleet().await?, &["HTTP+JSON"]).await
+}
+
+async fn the_official_javascript_sdk_does_the_whole_round_in_0_3(cx: &Cx) -> Result<()> {
+    javascript(cx.fleet().await?, &["JSONRPC", "0.3"]).await
 }

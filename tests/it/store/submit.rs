@@ -2,7 +2,7 @@
 
 use super::bench::{Bench, on_both};
 use anyhow::{Result, bail, ensure};
-use muster::store::submit::{IdempotencyKey, NewTask, SubmitTask, Submitted};
+use muster::store::submit::{Answer, IdempotencyKey, NewTask, SubmitTask, Submitted};
 use muster_protocol::ids::{PrincipalId, SessionId};
 use muster_protocol::task::{OnLost, Target, TaskState};
 use muster_protocol::time::Timestamp;
@@ -140,7 +140,7 @@ async fn the_second_turn_follows_the_first_to_its_worker_and_codebase(bench: &Be
 async fn a_task_that_was_answered_already_is_stored_completed_with_its_answer(bench: &Bench) -> Result<()> {
     let task = bench.task("status report");
     let id = task.id;
-    bench.store.write(SubmitTask { task, key: None, answer: Some("all is well".into()), now: bench.now() }).await?;
+    bench.store.write(SubmitTask { task, key: None, answer: Some(Answer::Given("all is well".into())), now: bench.now() }).await?;
     let record = bench.record(id).await?;
     ensure!(record.task.state == TaskState::Completed && record.task.result.as_deref() == Some("all is well"), "{record:?}");
     let entries = bench.store.entries(id, 0, 10).await?;

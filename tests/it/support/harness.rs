@@ -31,12 +31,14 @@ pub(crate) enum Need {
     Node,
     /// The official Python SDKs of A2A in build/a2a.
     A2aSdk,
+    /// The official JavaScript SDK of A2A in build/a2a, and Node.js for it.
+    A2aJs,
     /// The right to mount a small file system.
     Mount,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 5] = [Self::Postgres, Self::Opencode, Self::Python, Self::Node, Self::A2aSdk];
+    pub(crate) const ALL: [Self; 6] = [Self::Postgres, Self::Opencode, Self::Python, Self::Node, Self::A2aSdk, Self::A2aJs];
 
     /// What `MUSTER_REQUIRE` names.
     pub(crate) fn required() -> Vec<String> {
@@ -52,6 +54,7 @@ impl Need {
             Self::Python => "python",
             Self::Node => "node",
             Self::A2aSdk => "a2a-sdk",
+            Self::A2aJs => "a2a-js",
             Self::Mount => "mount",
         }
     }
@@ -64,6 +67,7 @@ impl Need {
             Self::Python => answers(llm::PYTHON),
             Self::Node => answers("node"),
             Self::A2aSdk => ["v1", "v03"].iter().all(|version| a2a_sdk(version).is_file()),
+            Self::A2aJs => a2a_sdk("js").is_file() && answers("node"),
             Self::Mount => may_mount(),
         };
         (!here).then(|| format!("there is no {} here", self.word()))
