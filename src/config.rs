@@ -201,6 +201,8 @@ pub struct A2aConfig {
     pub conformance_agent: bool,
     /// The extension that callers must say they speak.
     pub required_extension: Option<String>,
+    /// How often agents of others are looked at.
+    pub agent_check: Duration,
 }
 
 /// How a log line looks.

@@ -3,10 +3,12 @@
 //! One method a route; it neither retries nor prints. Whether a failure is worth another try is
 //! [`ClientError::is_retryable`]; how often and how fast is the caller's choice.
 
+pub mod a2a;
 mod error;
 mod events;
 #[cfg(test)]
 mod script;
+mod agents;
 mod sessions;
 mod sse;
 #[cfg(test)]

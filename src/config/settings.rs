@@ -57,6 +57,7 @@ pub(super) struct A2aSettings {
     pub(super) push_notifications: bool,
     pub(super) conformance_agent: bool,
     pub(super) required_extension: String,
+    pub(super) agent_check: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
