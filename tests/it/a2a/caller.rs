@@ -6,42 +6,42 @@ use reqwest::{Method, RequestBuilder};
 use serde_json::{Map, Value, json};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Binding {
+pub(crate) enum Binding {
     Rpc,
     Rest,
 }
 
-pub(super) const BINDINGS: [Binding; 2] = [Binding::Rpc, Binding::Rest];
+pub(crate) const BINDINGS: [Binding; 2] = [Binding::Rpc, Binding::Rest];
 
 #[derive(Clone)]
-pub(super) struct Caller {
-    pub(super) http: Http,
-    pub(super) binding: Binding,
+pub(crate) struct Caller {
+    pub(crate) http: Http,
+    pub(crate) binding: Binding,
     /// The path of the agent; empty for the server's own address.
     at: String,
 }
 
 /// A refusal: JSON-RPC's code or HTTP's status, and the reason.
 #[derive(Debug, PartialEq)]
-pub(super) struct Fault {
-    pub(super) code: i64,
-    pub(super) reason: String,
-    pub(super) message: String,
-    pub(super) details: Value,
+pub(crate) struct Fault {
+    pub(crate) code: i64,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) details: Value,
 }
 
 impl Caller {
     /// One that speaks 1.0.
-    pub(super) fn new(http: &Http, binding: Binding) -> Result<Self> {
+    pub(crate) fn new(http: &Http, binding: Binding) -> Result<Self> {
         Ok(Self { http: http.clone().with_header("a2a-version", "1.0")?, binding, at: String::new() })
     }
 
     /// The same at the address of an agent.
-    pub(super) fn at(&self, agent: &str) -> Self {
+    pub(crate) fn at(&self, agent: &str) -> Self {
         Self { at: format!("/agents/{agent}"), ..self.clone() }
     }
 
-    pub(super) fn request(&self, operation: &str, params: &Value) -> RequestBuilder {
+    pub(crate) fn request(&self, operation: &str, params: &Value) -> RequestBuilder {
         if self.binding == Binding::Rpc {
             let path = if self.at.is_empty() { "/" } else { &self.at };
             let body = json!({ "jsonrpc": "2.0", "id": "r", "method": operation, "params": params });
@@ -81,7 +81,7 @@ impl Caller {
     }
 
     /// What an operation answers.
-    pub(super) async fn call(&self, operation: &str, params: Value) -> Result<Value> {
+    pub(crate) async fn call(&self, operation: &str, params: Value) -> Result<Value> {
         let answer = self.ask(operation, &params).await?;
         let body = answer.ok()?;
         if self.binding == Binding::Rest {
@@ -92,12 +92,12 @@ impl Caller {
     }
 
     /// How an operation is refused.
-    pub(super) async fn fault(&self, operation: &str, params: Value) -> Result<Fault> {
+    pub(crate) async fn fault(&self, operation: &str, params: Value) -> Result<Fault> {
         let answer = self.ask(operation, &params).await?;
         self.fault_of(&answer).with_context(|| format!("{operation} {params}"))
     }
 
-    pub(super) fn fault_of(&self, answer: &Answer) -> Result<Fault> {
+    pub(crate) fn fault_of(&self, answer: &Answer) -> Result<Fault> {
         let body = answer.json()?;
         let error = &body["error"];
         ensure!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "no refusal: {} {body}", answer.status);
@@ -118,7 +118,7 @@ impl Caller {
     }
 
     /// Opens a stream, after an event if given.
-    pub(super) async fn stream(&self, operation: &str, params: Value, last_id: Option<u64>) -> Result<Events> {
+    pub(crate) async fn stream(&self, operation: &str, params: Value, last_id: Option<u64>) -> Result<Events> {
         let mut request = self.request(operation, &params);
         if let Some(id) = last_id {
             request = request.header("last-event-id", id.to_string());
@@ -127,13 +127,13 @@ impl Caller {
     }
 
     /// Sends a text, with what `more` says of the message.
-    pub(super) async fn say(&self, text: &str, more: Value) -> Result<Value> {
+    pub(crate) async fn say(&self, text: &str, more: Value) -> Result<Value> {
         Ok(self.call("SendMessage", json!({ "message": message(text, more) })).await?["task"].clone())
     }
 }
 
 /// A message of the client's.
-pub(super) fn message(text: &str, more: Value) -> Value {
+pub(crate) fn message(text: &str, more: Value) -> Value {
     let mut message = json!({ "messageId": uuid::Uuid::now_v7(), "role": "ROLE_USER", "parts": [{ "text": text }] });
     if let (Some(message), Value::Object(more)) = (message.as_object_mut(), more) {
         message.extend(more);
@@ -142,18 +142,18 @@ pub(super) fn message(text: &str, more: Value) -> Value {
 }
 
 /// The texts of a task's artifacts.
-pub(super) fn texts(task: &Value) -> String {
+pub(crate) fn texts(task: &Value) -> String {
     let artifacts = task["artifacts"].as_array().map(Vec::as_slice).unwrap_or_default();
     artifacts.iter().filter_map(|artifact| artifact["parts"][0]["text"].as_str()).collect()
 }
 
 /// The state of a task.
-pub(super) fn state(task: &Value) -> &str {
+pub(crate) fn state(task: &Value) -> &str {
     task["status"]["state"].as_str().unwrap_or_default()
 }
 
 /// A stream of events.
-pub(super) struct Events {
+pub(crate) struct Events {
     sse: Sse,
     binding: Binding,
 }
@@ -168,16 +168,16 @@ impl Events {
         Ok((sent.id, sent.data["result"].clone()))
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<(Option<u64>, Value)>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(Option<u64>, Value)>> {
         let sent = self.sse.next().await?;
         sent.map(|sent| self.open(sent)).transpose()
     }
 
-    pub(super) async fn expect(&mut self) -> Result<(Option<u64>, Value)> {
+    pub(crate) async fn expect(&mut self) -> Result<(Option<u64>, Value)> {
         self.next().await?.context("the stream ended")
     }
 
-    pub(super) async fn rest(mut self) -> Result<Vec<(Option<u64>, Value)>> {
+    pub(crate) async fn rest(mut self) -> Result<Vec<(Option<u64>, Value)>> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await? {
             all.push(event);
