@@ -1,7 +1,7 @@
 //! What a handler may use.
 
-use crate::clock::{Clock, Ids};
 use crate::agents::Relays;
+use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::dispatch::Pulls;
 use crate::domain::lease::Leases;
@@ -56,7 +56,20 @@ impl App {
     pub fn new(config: Config, store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, life: Lifecycle) -> Self {
         let started = clock.uptime();
         let (leases, presence, pulls, counted) = (Mutex::default(), Presence::default(), Pulls::default(), tokio::sync::Mutex::default());
-        Self(Arc::new(Parts { config, store, clock, ids, life, leases, presence, pulls, counted, cards: Mutex::default(), relays: Relays::default(), started }))
+        Self(Arc::new(Parts {
+            config,
+            store,
+            clock,
+            ids,
+            life,
+            leases,
+            presence,
+            pulls,
+            counted,
+            cards: Mutex::default(),
+            relays: Relays::default(),
+            started,
+        }))
     }
 
     /// The time for records.

@@ -4,11 +4,11 @@
 //! [`ClientError::is_retryable`]; how often and how fast is the caller's choice.
 
 pub mod a2a;
+mod agents;
 mod error;
 mod events;
 #[cfg(test)]
 mod script;
-mod agents;
 mod sessions;
 mod sse;
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod answers;
 mod card;
 mod relay;
 mod run;
+mod send;
 
 pub use run::{Relays, relay_waiting};
 
@@ -49,7 +50,8 @@ impl App {
         let known = all.iter().find(|agent| candidates.contains(&agent.url));
         // What is known was meant for this place: it is shown to nobody else.
         let token = wanted.token.clone().or_else(|| known.and_then(|known| known.token.clone()));
-        let found = card::find(&candidates, token.as_deref(), wanted.other_host).await.map_err(|reason| ApiError::invalid("url", reason))?;
+        let found =
+            card::find(&candidates, token.as_deref(), wanted.other_host).await.map_err(|reason| ApiError::invalid("url", reason))?;
         let name = self.name_for(&wanted, known, &found.card.name).await?;
         let now = self.now();
         let agent = ExternalAgent {
@@ -103,7 +105,13 @@ impl App {
     }
 
     /// Makes a message a task that is relayed.
-    pub(super) async fn relay_message(&self, who: &Principal, message: &Message, external: String, agent: String) -> Result<Begun, ApiError> {
+    pub(super) async fn relay_message(
+        &self,
+        who: &Principal,
+        message: &Message,
+        external: String,
+        agent: String,
+    ) -> Result<Begun, ApiError> {
         let now = self.now();
         let target = Target { agent: Some(external.clone()), ..Target::default() };
         let wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..message.wanted(target) };
@@ -155,8 +163,14 @@ async fn look_and_keep(app: &App, mut agent: ExternalAgent) -> Result<(), StoreE
 
 fn address(text: &str) -> Result<Url, ApiError> {
     let url = Url::parse(text).map_err(|e| ApiError::invalid("url", format!("is no URL: {e}")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
-        return Err(ApiError::invalid("url", "must begin with http:// or https://"));
+    if url.scheme() == "https" {
+        return Err(ApiError::invalid(
+            "url",
+            "wants TLS, which is not spoken here yet; put a proxy that speaks it on this machine, and add that",
+        ));
+    }
+    if url.scheme() != "http" || url.host().is_none() {
+        return Err(ApiError::invalid("url", "must begin with http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ApiError::invalid("url", "must not hold a credential; give that in `token`"));

@@ -22,7 +22,7 @@ enum Action {
     List,
     /// Add an agent of others by its address or that of its card; the same again reads the card anew
     Add {
-        /// For example https://agents.example.com/planner
+        /// For example `http://127.0.0.1:5002/agents/planner`
         url: String,
         /// The name under which it is to be reached here; made of its card's if absent
         #[arg(long)]
@@ -111,6 +111,9 @@ mod tests {
         ]))
         .unwrap();
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
-        insta::assert_snapshot!(render(&agents, &console, Timestamp(at.0 + 180_000)), @"");
+        let text = render(&agents, &console, Timestamp(at.0 + 180_000));
+        let line = text.lines().find(|line| line.starts_with("planner")).unwrap();
+        assert_eq!(line.split_whitespace().collect::<Vec<_>>().join(" "), "planner external down 3 min ago JSONRPC 0.3 http://h/card.json");
+        assert!(text.ends_with("! planner: connection refused"), "{text}");
     }
 }

@@ -147,7 +147,10 @@ fn reached(card: &Value, at: &Url, other_host: bool) -> Result<(Url, Dialect, Op
     };
     let address = shown(offer.0);
     let url = Url::parse(offer.0).map_err(|e| format!("its address `{address}` is no URL: {e}"))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+    if url.scheme() == "https" {
+        return Err(format!("its address `{address}` wants TLS, which is not spoken here yet; put a proxy that speaks it on this machine"));
+    }
+    if url.scheme() != "http" || url.host().is_none() {
         return Err(format!("its address `{address}` is neither http:// nor https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
@@ -258,10 +261,10 @@ mod tests {
         assert!(fault(|card| card["skills"] = json!(vec![json!({ "id": "x", "name": "x" }); 201])).contains("201 entries"));
         assert!(fault(|card| card["supportedInterfaces"] = json!([])).contains("names no address"));
 
-
         let only_grpc = json!([{ "url": "http://10.0.0.7", "protocolBinding": "GRPC", "protocolVersion": "1.0" }]);
         assert!(fault(|card| card["supportedInterfaces"] = only_grpc).contains("it offers GRPC 1.0 at http://10.0.0.7"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("ftp://10.0.0.7")).contains("neither http"));
+        assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("https://10.0.0.7")).contains("wants TLS"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("nonsense")).contains("is no URL"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://u:p@10.0.0.7")).contains("credential"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.8")).contains("another host (10.0.0.8)"));

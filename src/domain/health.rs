@@ -52,7 +52,8 @@ impl Health {
     /// spreads the looks at many agents.
     #[must_use]
     pub fn is_due(&self, every: Duration, luck: u8, now: Timestamp) -> bool {
-        let pause = if self.up { every } else { (every / 8).max(SHORTEST).saturating_mul(1 << self.failures.min(12)).min(LONGEST.max(every)) };
+        let pause =
+            if self.up { every } else { (every / 8).max(SHORTEST).saturating_mul(1 << self.failures.min(12)).min(LONGEST.max(every)) };
         let pause = pause + pause / 1024 * u32::from(luck);
         now.since(self.checked_at) >= u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)
     }
@@ -81,6 +82,9 @@ mod tests {
         assert!(!down(1).is_due(EVERY, 0, Timestamp(7_999)) && down(1).is_due(EVERY, 0, Timestamp(8_000)));
         assert!(!down(3).is_due(EVERY, 0, Timestamp(31_999)) && down(3).is_due(EVERY, 0, Timestamp(32_000)));
         assert!(down(u32::MAX).is_due(EVERY, 0, Timestamp(300_000)));
-        assert!(!Health::up(Timestamp(0)).is_due(EVERY, 0, Timestamp(31_999)) && !Health::up(Timestamp(0)).is_due(EVERY, 255, Timestamp(32_001)));
+        assert!(
+            !Health::up(Timestamp(0)).is_due(EVERY, 0, Timestamp(31_999))
+                && !Health::up(Timestamp(0)).is_due(EVERY, 255, Timestamp(32_001))
+        );
     }
 }

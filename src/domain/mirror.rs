@@ -69,7 +69,8 @@ impl Mirror {
 
     fn is_of(&mut self, task: &str, context: &str) -> bool {
         if self.task_id.is_empty() {
-            (task.clone_into(&mut self.task_id), context.clone_into(&mut self.context_id));
+            task.clone_into(&mut self.task_id);
+            context.clone_into(&mut self.context_id);
         }
         self.task_id == task
     }
@@ -83,13 +84,12 @@ impl Mirror {
         for artifact in task.artifacts.into_iter().flatten().map(joined) {
             let known = self.artifacts.iter().find(|known| known.artifact_id == artifact.artifact_id);
             match known.map(|known| rest_of(known, &artifact)) {
-                None => news.extend(self.piece(artifact, false, false)),
                 Some(Rest::Nothing) => {}
                 Some(Rest::Text(text)) => {
                     let more = Artifact { parts: vec![Part::text(text)], ..artifact };
                     news.extend(self.piece(more, true, false));
                 }
-                Some(Rest::Other) => news.extend(self.piece(artifact, false, false)),
+                None | Some(Rest::Other) => news.extend(self.piece(artifact, false, false)),
             }
         }
         news.extend(self.status(task.status));
@@ -160,7 +160,8 @@ fn only_text(artifact: &Artifact) -> Option<&str> {
 
 /// The same, of one that has no name and nothing else beside it.
 fn plain_text(artifact: &Artifact) -> Option<&str> {
-    let is_plain = artifact.name.is_none() && artifact.description.is_none() && artifact.metadata.is_empty() && artifact.extensions.is_empty();
+    let is_plain =
+        artifact.name.is_none() && artifact.description.is_none() && artifact.metadata.is_empty() && artifact.extensions.is_empty();
     only_text(artifact).filter(|_| is_plain)
 }
 

@@ -49,7 +49,9 @@ impl Store {
     /// Of the database.
     pub async fn remote_of(&self, task: TaskId, attempt: u64) -> Result<Option<Remote>, StoreError> {
         let row = REMOTE.on(self.dialect()).bind(task.to_string()).bind(to_int(attempt)).fetch_optional(self.readers()).await?;
-        Ok(row.map(|row| Ok::<_, sqlx::Error>(Remote { task: row.text("remote_task")?, context: row.text("remote_context")? })).transpose()?)
+        Ok(row
+            .map(|row| Ok::<_, sqlx::Error>(Remote { task: row.text("remote_task")?, context: row.text("remote_context")? }))
+            .transpose()?)
     }
 
     /// What a conversation is called at an agent.

@@ -130,6 +130,7 @@ async fn a_card_that_lies_is_refused_with_everything_that_is_wrong(cx: &Cx) -> R
     cards.redirect("http://192.0.2.1/card");
     fits(&refusal(cards.url()).await?, "redirects to http://192.0.2.1/card, which is not followed")?;
     fits(&refusal("ftp://x".to_owned()).await?, "must begin with http")?;
+    fits(&refusal("https://example.com".to_owned()).await?, "wants TLS, which is not spoken here yet")?;
     fits(&refusal("http://u:p@localhost/".to_owned()).await?, "must not hold a credential")?;
     Ok(())
 }

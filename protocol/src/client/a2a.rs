@@ -8,9 +8,7 @@ pub use stream::Events;
 
 use super::{innermost, is_loopback};
 use crate::a2a::rpc::RpcResponse;
-use crate::a2a::{
-    CancelTaskRequest, GetTaskRequest, Message, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task, v03,
-};
+use crate::a2a::{CancelTaskRequest, GetTaskRequest, Message, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task, v03};
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response};

@@ -1,6 +1,7 @@
 //! What goes to the agent while its task runs: answers to what it asks, and a cancel.
 
-use super::relay::{Relay, may_repeat};
+use super::relay::Relay;
+use super::send::may_repeat;
 use crate::store::StoreError;
 use muster_protocol::a2a::{Message, Part, Role, StreamResponse, TaskStatus};
 use muster_protocol::ids::InteractionId;

@@ -35,7 +35,7 @@ pub(super) enum Look {
 pub(super) fn addresses(url: &Url) -> Vec<Url> {
     let mut base = url.clone();
     base.set_fragment(None);
-    if base.path().ends_with(".json") {
+    if base.path().to_ascii_lowercase().ends_with("json") {
         return vec![base];
     }
     base.set_query(None);

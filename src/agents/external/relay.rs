@@ -4,62 +4,58 @@
 use crate::app::App;
 use crate::domain::lease::{Phase, Renewal};
 use crate::domain::mirror::{Mirror, News};
-use crate::domain::projection::Projection;
 use crate::store::StoreError;
 use crate::store::attempts::MarkReconnected;
 use crate::store::external::{ExternalAgent, agent_of};
-use crate::store::relays::{BeginRelay, EndRelay, NoteRemote, Remote};
+use crate::store::relays::{EndRelay, NoteRemote, Remote};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskRecord;
 use crate::sync::lock;
-use muster_protocol::a2a::{Message, Part, Role, SendMessageConfiguration, SendMessageRequest, SendMessageResponse, StreamResponse};
+use muster_protocol::a2a::StreamResponse;
 use muster_protocol::client::a2a::{A2aError, Agent, Events};
 use muster_protocol::ids::{ContextId, InteractionId, TaskId, WorkerId};
 use muster_protocol::stream::{Entry, EntryKind, StatusNote};
-use muster_protocol::task::{Task, TaskState};
+use muster_protocol::task::TaskState;
 use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
-/// How long an agent that cannot be reached is tried before a message is given up.
-const TRIES: Duration = Duration::from_secs(30);
-/// How long an agent may take that answers only when it is ready, though asked to answer at once.
-const READY: Duration = Duration::from_mins(30);
 /// How long a stream may take to open.
-const OPEN: Duration = Duration::from_mins(2);
+pub(super) const OPEN: Duration = Duration::from_mins(2);
 /// After how long of silence it is asked whether the agent is still there.
-const SILENCE: Duration = Duration::from_secs(12);
+pub(super) const SILENCE: Duration = Duration::from_secs(12);
 /// The shortest and the longest time between two looks at a task.
-const SOON: Duration = Duration::from_millis(500);
-const LATE: Duration = Duration::from_secs(10);
+pub(super) const SOON: Duration = Duration::from_millis(500);
+pub(super) const LATE: Duration = Duration::from_secs(10);
 /// The most that a task may tell, in bytes.
 const MOST_TOLD: usize = 256 << 20;
 /// The longest id that is kept.
 const LONGEST_ID: usize = 1_000;
 
 /// A task under way.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct Relay {
     pub(super) app: App,
     pub(super) holder: WorkerId,
-    agent: String,
+    pub(super) agent: String,
     pub(super) task: TaskId,
     pub(super) attempt: u64,
-    context: ContextId,
+    pub(super) context: ContextId,
     pub(super) client: Agent,
-    streaming: bool,
+    pub(super) streaming: bool,
     pub(super) mirror: Mirror,
-    noted: Remote,
-    events: Option<Events>,
+    pub(super) noted: Remote,
+    pub(super) events: Option<Events>,
     /// It was followed again after a break: what was told meanwhile is read at the end.
-    rejoined: bool,
+    pub(super) rejoined: bool,
     /// What it asks, and the message with which it asked.
     pub(super) asked: Option<InteractionId>,
     pub(super) asked_with: Option<String>,
     pub(super) cancel_sent: bool,
     /// The attempt is over, here or there.
     pub(super) over: bool,
-    told: usize,
-    pause: Duration,
+    pub(super) told: usize,
+    pub(super) pause: Duration,
 }
 
 /// Why a task fails: a stable code and a sentence.
@@ -137,106 +133,6 @@ async fn end(
 }
 
 impl Relay {
-    /// Sends the message with which the task began.
-    async fn begin(&mut self, task: &Task) -> Result<(), StoreError> {
-        let context = self.app.store.remote_context(&self.context, &self.agent).await?;
-        self.note_remote().await?;
-        let kept = task.metadata.get(crate::agents::MESSAGE_KEY).and_then(|kept| serde_json::from_value::<Message>(kept.get("message")?.clone()).ok());
-        let said = kept.unwrap_or_else(|| Message { parts: vec![Part::text(task.prompt.clone())], ..Message::default() });
-        let mut message = Message { message_id: format!("{}-{}", self.task, self.attempt), role: Role::User, context_id: context, task_id: None, ..said };
-        // Whom it was for here means nothing there.
-        message.metadata.remove(crate::agents::AGENT_KEY);
-        message.reference_task_ids.clear();
-        let until = Instant::now() + TRIES;
-        let mut pause = SOON;
-        loop {
-            match self.deliver(message.clone()).await? {
-                Ok(()) => return self.app.store.write(BeginRelay { task: self.task, attempt: self.attempt, now: self.app.now() }).await,
-                Err(error) if may_repeat(&error) && Instant::now() + pause < until => {
-                    tokio::select! {
-                        () = tokio::time::sleep(pause) => {}
-                        () = self.app.life.stopping() => {}
-                    }
-                    pause = (pause * 2).min(LATE);
-                    if !self.is_wanted().await? {
-                        return Ok(());
-                    }
-                    self.renew().await?;
-                }
-                Err(error) => return self.fail(not_delivered(&error)).await,
-            }
-        }
-    }
-
-    /// Whether the message, which was not sent yet, is still to be.
-    async fn is_wanted(&mut self) -> Result<bool, StoreError> {
-        let record = self.app.store.task(self.task).await?.filter(|record| record.held && record.task.attempt == self.attempt);
-        match record {
-            Some(record) if record.cancel_asked_at.is_none() => Ok(true),
-            Some(_) => self.end(TaskState::Canceled, None, None, None).await.map(|()| false),
-            None => {
-                self.over = true;
-                Ok(false)
-            }
-        }
-    }
-
-    /// Takes up a task that was relayed before this server was started.
-    async fn resume(&mut self, remote: Remote) -> Result<(), StoreError> {
-        let mut projection = Projection::new(self.task.to_string(), self.context.to_string(), self.app.now());
-        let mut after = 0;
-        loop {
-            let entries = self.app.store.said(self.task, after, u64::from(u32::MAX), 2_000).await?;
-            let Some(last) = entries.last() else { break };
-            after = last.task_seq;
-            for entry in &entries {
-                projection.apply(entry);
-            }
-        }
-        self.mirror = Mirror::new(remote.task.clone(), remote.context.clone(), projection.artifacts);
-        self.noted = remote;
-        self.rejoined = true;
-        let asked = self.app.store.interactions_of(self.task).await?.into_iter().map(|record| record.interaction);
-        self.asked = asked.into_iter().find(|asked| asked.attempt == self.attempt && asked.state.is_pending()).map(|asked| asked.id);
-        Ok(())
-    }
-
-    /// Sends a message: its answer is taken in, or followed as a stream.
-    pub(super) async fn deliver(&mut self, message: Message) -> Result<Result<(), A2aError>, StoreError> {
-        let configuration = Some(SendMessageConfiguration { return_immediately: true, ..SendMessageConfiguration::default() });
-        let request = SendMessageRequest { message, configuration, ..SendMessageRequest::default() };
-        let client = self.client.clone();
-        if self.streaming {
-            let opened = self.while_held(timeout(OPEN, client.stream(request.clone()))).await?;
-            match opened {
-                Ok(Ok(events)) => {
-                    self.events = Some(events);
-                    return Ok(Ok(()));
-                }
-                // Its card says that it streams, and it does not.
-                Ok(Err(A2aError::Refused { code: -32004 | -32601, .. })) => self.streaming = false,
-                Ok(Err(error)) => return Ok(Err(error)),
-                Err(_) => return Ok(Err(A2aError::Lost { at: self.agent.clone(), reason: "it did not answer in time".to_owned() })),
-            }
-        }
-        match self.while_held(client.send(request, READY)).await? {
-            Ok(SendMessageResponse::Task(task)) => self.take(StreamResponse::Task(task)).await.map(Ok),
-            Ok(SendMessageResponse::Message(message)) => self.take(StreamResponse::Message(message)).await.map(Ok),
-            Err(error) => Ok(Err(error)),
-        }
-    }
-
-    /// Waits for an answer; as long as the connection stands, the agent counts as there.
-    async fn while_held<T>(&self, answer: impl Future<Output = T>) -> Result<T, StoreError> {
-        tokio::pin!(answer);
-        loop {
-            match timeout(SILENCE, &mut answer).await {
-                Ok(answer) => return Ok(answer),
-                Err(_) => self.renew().await?,
-            }
-        }
-    }
-
     /// Follows the task until it has ended, there or here.
     async fn follow(mut self) -> Result<(), StoreError> {
         let mut woken = self.app.store.hub().worker(self.holder.clone());
@@ -370,7 +266,7 @@ impl Relay {
         Ok(())
     }
 
-    async fn note_remote(&self) -> Result<(), StoreError> {
+    pub(super) async fn note_remote(&self) -> Result<(), StoreError> {
         let (task, attempt, context, agent) = (self.task, self.attempt, self.context.clone(), self.agent.clone());
         self.app.store.write(NoteRemote { task, attempt, context, agent, remote: self.noted.clone() }).await
     }
@@ -429,19 +325,5 @@ async fn next_of(events: &mut Option<Events>) -> Result<Option<StreamResponse>, 
     match events {
         Some(events) => events.next().await,
         None => Ok(None),
-    }
-}
-
-/// Whether the same message may be sent again: it was not taken.
-pub(super) fn may_repeat(error: &A2aError) -> bool {
-    matches!(error, A2aError::NotReached { .. } | A2aError::Refused { status: 429 | 503, .. })
-}
-
-fn not_delivered(error: &A2aError) -> Failure {
-    match error {
-        A2aError::Refused { status: 401 | 403, .. } => ("agent_auth", format!("{error}; add the agent again with a token that it takes")),
-        error if may_repeat(error) => ("agent_unreachable", format!("{error}; nothing was sent, so that the task can be retried")),
-        A2aError::Refused { .. } => ("agent_refused", error.to_string()),
-        _ => ("agent_lost", format!("{error}; what it made of the message is not known")),
     }
 }

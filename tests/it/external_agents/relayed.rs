@@ -136,7 +136,8 @@ async fn a_conversation_goes_on_in_that_of_the_agent(cx: &Cx) -> Result<()> {
     let (first, given) = pair.begin(&caller, "one").await?;
     pair.end(&given, "1").await?;
     task_when(&caller, &first["id"], "the end", |task| state(task) == "TASK_STATE_COMPLETED").await?;
-    let send = json!({ "message": message("two", json!({ "contextId": first["contextId"] })), "configuration": { "returnImmediately": true } });
+    let send =
+        json!({ "message": message("two", json!({ "contextId": first["contextId"] })), "configuration": { "returnImmediately": true } });
     let second = caller.call("SendMessage", send).await?["task"].clone();
     let next = pair.machine.take().await?;
     ensure!(next.task.context_id == given.task.context_id, "it is another conversation there");
@@ -269,7 +270,8 @@ async fn the_tasks_of_a_removed_agent_end_here_and_there(cx: &Cx) -> Result<()> 
     let pair = Pair::start(cx).await?;
     let caller = pair.caller(Binding::Rpc)?;
     let (task, given) = pair.begin(&caller, "for ever").await?;
-    let waiting = json!({ "message": message("next", json!({ "contextId": task["contextId"] })), "configuration": { "returnImmediately": true } });
+    let waiting =
+        json!({ "message": message("next", json!({ "contextId": task["contextId"] })), "configuration": { "returnImmediately": true } });
     let waiting = caller.call("SendMessage", waiting).await?["task"].clone();
     pair.machine.append(&given, 0, &["on "]).await?;
     task_when(&caller, &task["id"], "a word", |task| texts(task) == "on ").await?;
