@@ -7,7 +7,7 @@ use muster::store::own::{ANSWERED_MODE, Step, TellOwn};
 use muster::store::submit::{Answer, NewTask, SubmitTask, Submitted};
 use muster_protocol::a2a::{Artifact, Message, Part, Role};
 use muster_protocol::ids::TaskId;
-use muster_protocol::stream::{EntryKind, Made, StatusNote};
+use muster_protocol::stream::{EntryKind, Made, StatusNote, StreamEntry};
 use muster_protocol::task::TaskState;
 
 on_both! {
@@ -57,7 +57,7 @@ async fn an_agent_tells_its_task_step_by_step_and_no_worker_gets_it(bench: &Benc
     let entries = bench.store.entries(id, 0, 10).await?;
     let kinds: Vec<_> = entries.iter().map(|entry| entry.kind.as_str()).collect();
     ensure!(kinds == ["status", "artifact", "status", "status", "status"] && task.entries == 5, "{kinds:?}");
-    let notes: Vec<StatusNote> = entries.iter().filter(|entry| entry.kind == EntryKind::Status).filter_map(|entry| entry.read()).collect();
+    let notes: Vec<StatusNote> = entries.iter().filter(|entry| entry.kind == EntryKind::Status).filter_map(StreamEntry::read).collect();
     let told: Vec<_> = notes.iter().map(|note| (note.state.as_str(), note.message.as_deref())).collect();
     let expected = [("working", None), ("input-required", Some("more?")), ("working", None), ("completed", Some("all of it"))];
     ensure!(told == expected, "{told:?}");
