@@ -15,7 +15,7 @@ use crate::domain::health::Health;
 use crate::domain::naming::{is_fit, unique_names};
 use crate::error::ApiError;
 use crate::store::StoreError;
-use crate::store::external::{ExternalAgent, KeepHealth, MOST_EXTERNAL, PutAgent, RemoveAgent, holder_of};
+use crate::store::external::{EndOrphans, ExternalAgent, KeepHealth, MOST_EXTERNAL, PutAgent, RemoveAgent, holder_of};
 use crate::store::submit::SubmitTask;
 use crate::tasks::Place;
 use card::{Look, look};
@@ -101,7 +101,11 @@ impl App {
     /// 404.
     pub async fn remove_agent(&self, name: &str) -> Result<(), ApiError> {
         let removed = self.store.write(RemoveAgent { name: name.to_owned(), now: self.now() }).await?;
-        if removed { Ok(()) } else { Err(ApiError::not_found("external agent", name)) }
+        if !removed {
+            return Err(ApiError::not_found("external agent", name));
+        }
+        while self.store.write(EndOrphans { name: name.to_owned(), now: self.now() }).await? > 0 {}
+        Ok(())
     }
 
     /// Makes a message a task that is relayed.

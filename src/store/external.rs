@@ -80,7 +80,8 @@ statements! {
     HEALTH: "UPDATE agents SET card = $3, health = $4, etag = $5 WHERE name = $1 AND url = $2";
     DELETE: "DELETE FROM agents WHERE kind = 'external' AND name = $1";
     FORGET_RELAYS: "DELETE FROM relays WHERE agent = $1";
-    OPEN_TASKS: "SELECT id FROM tasks WHERE target_worker = $1 AND completed_at IS NULL ORDER BY id LIMIT $2";
+    OPEN_TASKS: "SELECT id FROM tasks WHERE state = 'submitted' AND held = 0 AND target_worker = $1
+        UNION ALL SELECT id FROM tasks WHERE held = 1 AND holder = $1 LIMIT $2";
 }
 
 /// The column `card`.
@@ -211,7 +212,7 @@ impl Write for RemoveAgent {
     }
 }
 
-/// Ends some tasks that wait for an agent that is not there any more.
+/// Ends more tasks of an agent that was removed; a write ends some of them.
 #[derive(Debug, Clone)]
 pub struct EndOrphans {
     /// The agent.
@@ -222,27 +223,29 @@ pub struct EndOrphans {
 
 impl Write for EndOrphans {
     const NAME: &'static str = "end_orphans";
-    type Output = ();
+    /// How many were ended.
+    type Output = usize;
 
-    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
+    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<usize> {
         // It may have been added again meanwhile.
-        if tx.optional(GET.on(tx.dialect()).bind(self.name.clone())).await?.is_none() {
-            end_tasks(tx, &self.name, self.now).await?;
+        if tx.optional(GET.on(tx.dialect()).bind(self.name.clone())).await?.is_some() {
+            return Ok(0);
         }
-        Ok(())
+        end_tasks(tx, &self.name, self.now).await
     }
 }
 
-async fn end_tasks(tx: &mut Tx<'_>, agent: &str, now: Timestamp) -> sqlx::Result<()> {
+async fn end_tasks(tx: &mut Tx<'_>, agent: &str, now: Timestamp) -> sqlx::Result<usize> {
     let open = tx.all(OPEN_TASKS.on(tx.dialect()).bind(holder_of(agent).0).bind(ENDED_AT_ONCE)).await?;
     let ids: Vec<TaskId> = open.iter().map(|row| row.parsed("id")).collect::<sqlx::Result<_>>()?;
+    let ended = ids.len();
     for id in ids {
         let Some(record) = tx.task(id).await? else { continue };
         let error = format!("the agent {agent} was removed from this server");
         let end = End::without_result(TaskState::Failed, Some(&error), Some("agent_removed"));
         FinishTask { record: &record, end, now }.apply(tx).await?;
     }
-    Ok(())
+    Ok(ended)
 }
 
 fn event(kind: &'static str, name: &str, at: Timestamp, data: Value) -> NewEvent {

@@ -7,7 +7,7 @@ use super::sql::statements;
 use super::tasks::TaskRecord;
 use super::{ReadAhead, Store, StoreError, Tx, Write};
 use crate::events::Wake;
-use muster_protocol::ids::{ContextId, TaskId, WorkerId};
+use muster_protocol::ids::{ContextId, TaskId};
 use muster_protocol::stream::{EntryKind, StatusNote};
 use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
@@ -26,7 +26,8 @@ statements! {
     NEXT: "SELECT id FROM tasks t WHERE state = 'submitted' AND held = 0 AND target_worker = $1 AND not_before <= $2
         AND NOT EXISTS (SELECT 1 FROM tasks e WHERE e.context_id = t.context_id AND e.completed_at IS NULL AND e.id < t.id)
         ORDER BY priority DESC, id LIMIT $3";
-    WAITING_FOR: "SELECT DISTINCT target_worker FROM tasks WHERE state = 'submitted' AND held = 0 AND target_worker LIKE 'agents/%'";
+    WAITING_FOR: "SELECT name FROM agents a WHERE EXISTS (SELECT 1 FROM tasks WHERE state = 'submitted' AND held = 0
+        AND target_worker = 'agents/' || a.name)";
     REMOTE: "SELECT remote_task, remote_context FROM relays WHERE task_id = $1 AND attempt = $2";
     CONTEXT: "SELECT remote_context FROM relays WHERE context_id = $1 AND agent = $2 AND remote_context <> '' ORDER BY task_id DESC LIMIT 1";
     PUT: "INSERT INTO relays (task_id, attempt, context_id, agent, remote_task, remote_context) VALUES ($1, $2, $3, $4, $5, $6)
@@ -38,9 +39,9 @@ impl Store {
     ///
     /// # Errors
     /// Of the database.
-    pub async fn agents_waited_for(&self) -> Result<Vec<WorkerId>, StoreError> {
+    pub async fn agents_waited_for(&self) -> Result<Vec<String>, StoreError> {
         let rows = WAITING_FOR.on(self.dialect()).fetch_all(self.readers()).await?;
-        Ok(rows.iter().map(|row| row.text("target_worker").map(WorkerId)).collect::<sqlx::Result<_>>()?)
+        Ok(rows.iter().map(|row| row.text("name")).collect::<sqlx::Result<_>>()?)
     }
 
     /// What an attempt is called at its agent; none if nothing was sent.

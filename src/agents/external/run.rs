@@ -4,7 +4,7 @@ use super::relay::relay;
 use crate::app::App;
 use crate::domain::lease::Phase;
 use crate::store::StoreError;
-use crate::store::external::{EndOrphans, agent_of, holder_of};
+use crate::store::external::{agent_of, holder_of};
 use crate::store::relays::TakeRelays;
 use crate::store::tasks::TaskRecord;
 use crate::sync::lock;
@@ -55,13 +55,8 @@ impl Drop for Entered {
 /// # Errors
 /// Of the store.
 pub async fn relay_waiting(app: &App) -> Result<(), StoreError> {
-    for holder in app.store.agents_waited_for().await? {
-        let Some(agent) = agent_of(&holder) else { continue };
-        if app.store.external_agent(agent).await?.is_some() {
-            relay_next(app, agent).await?;
-        } else {
-            app.store.write(EndOrphans { name: agent.to_owned(), now: app.now() }).await?;
-        }
+    for agent in app.store.agents_waited_for().await? {
+        relay_next(app, &agent).await?;
     }
     for record in app.store.held_tasks().await? {
         if record.holder.as_ref().is_some_and(|holder| agent_of(holder).is_some()) {

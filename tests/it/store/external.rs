@@ -51,7 +51,7 @@ async fn an_agent_is_read_back_as_it_was_put_and_goes_with_its_tasks(bench: &Ben
     let read = bench.store.external_agents().await?.pop().context("it is not there")?;
     ensure!(!read.health.up && read.health.reason.as_deref() == Some("away") && read.health.since == bench.now(), "{:?}", read.health);
     let waits = bench.submit(task(bench, "planner", "c1")).await?;
-    ensure!(bench.store.agents_waited_for().await? == [holder_of("planner")], "nobody waits for it");
+    ensure!(bench.store.agents_waited_for().await? == ["planner"], "nobody waits for it");
     let remove = RemoveAgent { name: "planner".to_owned(), now: bench.now() };
     ensure!(bench.store.write(remove.clone()).await? && !bench.store.write(remove).await?, "it is removed once");
     let ended = bench.record(waits.id).await?.task;
