@@ -3,11 +3,15 @@
 mod conformance;
 mod coordinator;
 mod directory;
+mod entries;
+mod external;
 mod intervene;
 mod monitor;
 mod specialist;
 
 pub use directory::{Agent, Machine};
+pub use entries::AgentAddress;
+pub use external::{Relays, look_at_agents, relay_waiting};
 
 use crate::app::App;
 use crate::auth::Principal;
@@ -24,6 +28,9 @@ use std::time::Duration;
 
 /// In the metadata of a task: the agent that was asked.
 pub const AGENT_KEY: &str = "agent";
+
+/// In the metadata of a task: the message that it began with.
+pub const MESSAGE_KEY: &str = "a2a";
 
 /// A message that is to be answered.
 #[derive(Debug, Clone, Default)]
@@ -120,7 +127,7 @@ impl App {
             return Err(ApiError::invalid("message.parts", "must hold some text or data"));
         }
         let agent = self.agent_for(&message).await?;
-        if message.codebase.is_some() && !matches!(agent, Agent::Machine(..)) {
+        if message.codebase.is_some() && !matches!(agent, Agent::Machine(..) | Agent::External(_)) {
             let message = "goes with a machine: name that in `agent`, or send the message to its own address";
             return Err(ApiError::invalid("message.metadata.codebase", message));
         }
@@ -140,6 +147,7 @@ impl App {
             }
             Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name).await,
             Agent::Conformance => self.let_conformance_answer(who, &message, name).await,
+            Agent::External(external) => self.relay_message(who, &message, external, name).await,
             Agent::Machine(machine, _) => {
                 let target = Target { worker: Some(machine.0), codebase: message.codebase.clone(), ..Target::default() };
                 self.hand_over(who, &message, target, name).await

@@ -1,5 +1,6 @@
 //! What a handler may use.
 
+use crate::agents::Relays;
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::dispatch::Pulls;
@@ -37,6 +38,8 @@ pub struct Parts {
     pub leases: Mutex<Leases>,
     /// Who was heard of when.
     pub presence: Presence,
+    /// The tasks that are relayed to agents of others.
+    pub relays: Relays,
     /// The pulls that wait.
     pub pulls: Pulls,
     /// What the event log comes to, as far as it was counted.
@@ -53,7 +56,20 @@ impl App {
     pub fn new(config: Config, store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, life: Lifecycle) -> Self {
         let started = clock.uptime();
         let (leases, presence, pulls, counted) = (Mutex::default(), Presence::default(), Pulls::default(), tokio::sync::Mutex::default());
-        Self(Arc::new(Parts { config, store, clock, ids, life, leases, presence, pulls, counted, cards: Mutex::default(), started }))
+        Self(Arc::new(Parts {
+            config,
+            store,
+            clock,
+            ids,
+            life,
+            leases,
+            presence,
+            pulls,
+            counted,
+            cards: Mutex::default(),
+            relays: Relays::default(),
+            started,
+        }))
     }
 
     /// The time for records.

@@ -20,13 +20,15 @@ struct Duty {
 }
 
 /// Every duty of the server.
-fn duties() -> [Duty; 6] {
+fn duties() -> [Duty; 8] {
     [
         Duty { name: "leases", period: Duration::from_millis(500), run_once: |app| leases::run_once(app).boxed() },
         Duty { name: "missing_leases", period: Duration::from_secs(10), run_once: |app| leases::grant_where_missing(app).boxed() },
         Duty { name: "due_tasks", period: Duration::from_millis(500), run_once: |app| times::run_once(app).boxed() },
         Duty { name: "presence", period: Duration::from_secs(15), run_once: |app| upkeep::save_presence(app).boxed() },
         Duty { name: "tally", period: Duration::from_secs(10), run_once: |app| upkeep::keep_tally(app).boxed() },
+        Duty { name: "relays", period: Duration::from_secs(1), run_once: |app| crate::agents::relay_waiting(app).boxed() },
+        Duty { name: "agent_health", period: Duration::from_secs(1), run_once: |app| crate::agents::look_at_agents(app).boxed() },
         Duty { name: "forget", period: Duration::from_mins(1), run_once: |app| upkeep::forget(app).boxed() },
     ]
 }

@@ -1,5 +1,6 @@
 //! The command line. Everything but `serve` goes through [`muster_protocol::client::Client`].
 
+mod agents;
 mod cancel;
 mod chat;
 mod codebases;
@@ -69,6 +70,8 @@ enum Command {
     Chat(chat::Chat),
     /// List the machines that run tasks
     Workers(workers::Workers),
+    /// List agents, and add and remove those of others
+    Agents(agents::Agents),
     /// List the models that the workers' OpenCode has
     Models(models::Models),
     /// List the directories that tasks can run in
@@ -138,6 +141,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<Exit, F
         Command::Run(args) => run::run(args, session).await,
         Command::Chat(args) => chat::run(args, session).await,
         Command::Workers(args) => workers::run(&args, session).await,
+        Command::Agents(args) => agents::run(args, session).await,
         Command::Models(args) => models::run(&args, session).await,
         Command::Codebases(args) => codebases::run(&args, session).await,
         Command::Sessions(args) => sessions::run(&args, session).await,

@@ -205,6 +205,8 @@ pub struct A2aConfig {
     pub required_extension: Option<String>,
     /// Whether gRPC is spoken.
     pub grpc: bool,
+    /// How often agents of others are looked at.
+    pub agent_check: Duration,
 }
 
 /// How a log line looks.

@@ -2,9 +2,12 @@
 
 pub mod answering;
 pub mod cancel;
+pub mod foreign;
+pub mod health;
 pub mod lease;
 pub mod loss;
 pub mod matching;
+pub mod mirror;
 pub mod monitor;
 pub mod naming;
 pub mod presence;

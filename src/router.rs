@@ -89,6 +89,11 @@ pub fn router(app: App) -> Router {
         .a2a(Access::AGENT, "/tasks", any(rest::server))
         .a2a(Access::AGENT, "/tasks/{*rest}", any(rest::tasks))
         .a2a(Access::AGENT, "/agents/{name}/{*rest}", any(rest::agent))
+        // Agents
+        .route(Access::VIEWER.or(Access::AGENT), routes!(agents::directory))
+        .route(Access::VIEWER.or(Access::AGENT), routes!(agents::get))
+        .route(Access::OPERATOR, routes!(agents::add))
+        .route(Access::OPERATOR, routes!(agents::remove))
         // Of the earlier system
         .route(Access::VIEWER.or(Access::AGENT), routes!(agents::list))
         .route(Access::VIEWER, routes!(monitor::agents))

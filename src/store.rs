@@ -9,11 +9,13 @@ pub mod claim;
 pub mod codebases;
 pub mod contexts;
 pub mod events;
+pub mod external;
 pub mod identity;
 pub mod interactions;
 mod open;
 pub mod own;
 pub mod probe;
+pub mod relays;
 pub mod row;
 pub mod sessions;
 pub mod sql;
@@ -139,9 +141,11 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         contexts::ALL,
         codebases::ALL,
         events::ALL,
+        external::ALL,
         identity::ALL,
         interactions::ALL,
         own::ALL,
+        relays::ALL,
         stream::ALL,
         submit::ALL,
         tasks::ALL,

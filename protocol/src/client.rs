@@ -3,6 +3,8 @@
 //! One method a route; it neither retries nor prints. Whether a failure is worth another try is
 //! [`ClientError::is_retryable`]; how often and how fast is the caller's choice.
 
+pub mod a2a;
+mod agents;
 mod error;
 mod events;
 #[cfg(test)]

@@ -99,6 +99,14 @@ pub mod kind {
     pub const AGENT_INTERVENTION: &str = "agent.intervention";
     /// A webhook of a task did not take what was sent to it, and was given up.
     pub const WEBHOOK_FAILED: &str = "webhook.failed";
+    /// An agent of others was added, or added again.
+    pub const AGENT_ADDED: &str = "agent.added";
+    /// An agent of others was removed.
+    pub const AGENT_REMOVED: &str = "agent.removed";
+    /// An agent of others is there again.
+    pub const AGENT_UP: &str = "agent.up";
+    /// An agent of others is not there, or is another one now.
+    pub const AGENT_DOWN: &str = "agent.down";
     /// A token was made.
     pub const TOKEN_CREATED: &str = "token.created";
     /// A token was revoked.

@@ -12,6 +12,7 @@
 //!   polls (`GET tasks?status=pending&worker_id=..`).
 
 pub mod a2a;
+pub mod agent;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod codebase;

@@ -128,6 +128,9 @@ impl App {
     pub(super) async fn agent_card(&self, base: &str, agent: &Agent) -> Result<AgentCard, ApiError> {
         let name = self.agent_name(agent);
         let blank = blank(self, base, Some(&name));
+        if let Agent::External(name) = agent {
+            return self.external_card(name, blank).await;
+        }
         let Agent::Machine(id, _) = agent else {
             let skill = self.own_skill(agent);
             return Ok(AgentCard { name, description: skill.description.clone(), skills: vec![skill], ..blank });
@@ -140,6 +143,21 @@ impl App {
         Ok(AgentCard { name, description: describe(&machine), skills, ..blank })
     }
 
+    /// The card of an agent of others, as this server speaks for it.
+    async fn external_card(&self, name: &str, blank: AgentCard) -> Result<AgentCard, ApiError> {
+        let agent = self.store.external_agent(name).await?.ok_or_else(|| ApiError::not_found("agent", name))?;
+        let there = agent.health.reason.as_ref().map(|reason| format!(" (not there: {reason})")).unwrap_or_default();
+        let skills = agent.card.skills.into_iter().map(|skill| AgentSkill {
+            id: skill.id,
+            name: skill.name,
+            description: skill.description,
+            tags: skill.tags,
+            ..AgentSkill::default()
+        });
+        let description = format!("{}{there}", agent.card.description);
+        Ok(AgentCard { name: agent.name, description, version: agent.card.version, skills: skills.collect(), ..blank })
+    }
+
     fn own_skill(&self, agent: &Agent) -> AgentSkill {
         let name = self.agent_name(agent);
         let (description, tag) = match agent {
@@ -148,6 +166,7 @@ impl App {
             Agent::Specialist(n) => (self.config.agents[*n].specialty.clone(), self.config.agents[*n].name.as_str()),
             Agent::Conformance => ("Does what the official conformance kit of A2A wants".to_owned(), "conformance"),
             Agent::Machine(..) => ("OpenCode on a machine".to_owned(), "machine"),
+            Agent::External(_) => ("An agent of somebody else's".to_owned(), "external"),
         };
         skill(&name, &name, description, &["agent", tag])
     }

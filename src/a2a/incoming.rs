@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 /// The most parts of a message.
 const MOST_PARTS: usize = 1_000;
-/// In the metadata of a task: the message that it began with.
-pub(super) const MESSAGE_KEY: &str = "a2a";
+pub(super) use crate::agents::MESSAGE_KEY;
 
 /// Checks what can be checked of a message by itself.
 ///

@@ -7,6 +7,7 @@ use crate::domain::routing::{Route, by_content};
 use crate::error::ApiError;
 use crate::store::StoreError;
 use crate::store::a2a::OfAgent;
+use crate::store::external::holder_of;
 use muster_protocol::ids::WorkerId;
 use muster_protocol::worker::Worker;
 
@@ -23,6 +24,8 @@ pub enum Agent {
     Conformance,
     /// A registered worker, with its name.
     Machine(WorkerId, String),
+    /// An agent of somebody else's, by the name under which it is reached here.
+    External(String),
 }
 
 /// A registered machine as an agent.
@@ -58,18 +61,22 @@ impl App {
         let mut workers: Vec<_> = self.store.workers(None).await?;
         workers.retain(|record| !record.gone);
         workers.sort_by(|a, b| (a.worker.registered_at, &a.worker.worker_id).cmp(&(b.worker.registered_at, &b.worker.worker_id)));
-        let own: Vec<_> = self.own().iter().flat_map(|agent| self.names_of(agent)).collect();
-        let names = unique_names(&own, workers.iter().map(|record| record.worker.name.as_str()));
+        let mut taken: Vec<_> = self.own().iter().flat_map(|agent| self.names_of(agent)).collect();
+        taken.extend(self.store.external_agents().await?.into_iter().map(|agent| agent.name));
+        let names = unique_names(&taken, workers.iter().map(|record| record.worker.name.as_str()));
         Ok(names.into_iter().zip(&workers).map(|(name, record)| Machine { name, worker: self.shown(record, &running) }).collect())
     }
 
-    /// The agent of a name: one of this server's, a machine by the name under which it is reached, or by its own name or its id.
+    /// The agent of a name: one of this server's, one of others, a machine by the name under which it is reached, or by its own name or its id.
     ///
     /// # Errors
     /// 404.
     pub async fn agent_named(&self, name: &str) -> Result<Agent, ApiError> {
         if let Some(agent) = self.own().into_iter().find(|agent| self.names_of(agent).iter().any(|own| own == name)) {
             return Ok(agent);
+        }
+        if let Some(external) = self.store.external_agent(name).await? {
+            return Ok(Agent::External(external.name));
         }
         let machines = self.machines().await?;
         let found = machines.iter().find(|machine| machine.name == name);
@@ -100,18 +107,19 @@ impl App {
             Agent::Coordinator => format!("Coordinator-{server}"),
             Agent::Specialist(n) => format!("Worker-{}-{server}", letter(*n)),
             Agent::Conformance => format!("Conformance-{server}"),
-            Agent::Machine(_, name) => name.clone(),
+            Agent::Machine(_, name) | Agent::External(name) => name.clone(),
         }
     }
 
     /// Both names of an agent: the one under which it is reached, and the short one.
-    fn names_of(&self, agent: &Agent) -> [String; 2] {
+    pub(super) fn names_of(&self, agent: &Agent) -> [String; 2] {
         let short = match agent {
             Agent::Monitor => "monitor".to_owned(),
             Agent::Coordinator => "coordinator".to_owned(),
             Agent::Specialist(n) => self.config.agents[*n].name.clone(),
             Agent::Conformance => "conformance".to_owned(),
             Agent::Machine(id, _) => id.0.clone(),
+            Agent::External(name) => name.clone(),
         };
         [self.agent_name(agent), short]
     }
@@ -121,6 +129,7 @@ impl App {
     pub fn tasks_of(&self, agent: &Agent) -> OfAgent {
         match agent {
             Agent::Machine(worker, _) => OfAgent::Machine(worker.clone()),
+            Agent::External(name) => OfAgent::Machine(holder_of(name)),
             own => OfAgent::Own(self.names_of(own)),
         }
     }

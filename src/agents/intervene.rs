@@ -88,6 +88,7 @@ impl App {
                 self.hand_to(who, message.text, Target { agent, ..Target::default() }).await?
             }
             Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name.clone()).await?.task,
+            Agent::External(external) => self.relay_message(who, &message, external, name.clone()).await?.task,
             Agent::Monitor => self.answered(who, &message, name.clone(), self.report_status().await?).await?.task,
             Agent::Conformance => self.let_conformance_answer(who, &message, name.clone()).await?.task,
             Agent::Coordinator => {

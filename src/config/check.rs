@@ -246,7 +246,9 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
     if required_extension.as_ref().is_some_and(|uri| uri.contains([',', ' ']) || !uri.is_ascii()) {
         problems.tell("a2a.required_extension", "must be one URI");
     }
+    let agent_check = problems.duration("a2a.agent_check", &settings.agent_check)?;
     Some(A2aConfig {
+        agent_check,
         card,
         push_notifications: settings.push_notifications,
         webhooks_to_private: settings.webhooks_to_private,

@@ -59,6 +59,7 @@ pub(super) struct A2aSettings {
     pub(super) conformance_agent: bool,
     pub(super) required_extension: String,
     pub(super) grpc: bool,
+    pub(super) agent_check: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -21,6 +21,12 @@ pub fn unique_names<'a>(own: &[String], wanted: impl IntoIterator<Item = &'a str
         .collect()
 }
 
+/// Whether a name is fit for an address as it is.
+#[must_use]
+pub fn is_fit(name: &str) -> bool {
+    !name.is_empty() && fit(name) == name
+}
+
 fn fit(name: &str) -> String {
     let letter = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '-' };
     let name: String = name.trim().chars().map(letter).take(LONGEST).collect();

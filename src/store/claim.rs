@@ -263,6 +263,12 @@ pub(super) async fn give(
     Ok(Some(given))
 }
 
+/// Makes an attempt of a queued task that is relayed to an agent of others, which is no worker and has no codebases.
+pub(super) async fn give_to_relay(tx: &mut Tx<'_>, task: TaskId, holder: &WorkerId, now: Timestamp) -> sqlx::Result<Option<TaskRecord>> {
+    let claimant = Claimant::outside(holder.clone());
+    give(tx, task, &claimant, &CodebaseId::from(PENDING_CODEBASE), None, state::ASSIGNED, now).await
+}
+
 /// The entry and the event of a task that a worker now has.
 pub(super) fn tell_assigned(tx: &mut Tx<'_>, given: &TaskRecord, now: Timestamp) {
     let task = &given.task;

@@ -5,6 +5,7 @@ use crate::auth::Principal;
 use crate::domain::matching::{Load, Needs, Offer, busy, general, misfits};
 use crate::error::ApiError;
 use crate::store::codebases::CodebaseFilter;
+use crate::store::external::agent_of;
 use crate::store::tasks::TaskRecord;
 use muster_protocol::codebase::Codebase;
 use muster_protocol::ids::{CodebaseId, TaskId};
@@ -22,7 +23,9 @@ impl App {
         let ahead = self.store.ahead_in_context(&record.task).await?;
         let waits = record.task.state == TaskState::Submitted;
         let blockers = if waits { general(&record.task, ahead, self.now()) } else { Vec::new() };
-        let workers = if waits { self.verdicts(&record).await? } else { Vec::new() };
+        // A task for an agent of others is for no worker.
+        let relayed = record.target_worker.as_ref().is_some_and(|target| agent_of(target).is_some());
+        let workers = if waits && !relayed { self.verdicts(&record).await? } else { Vec::new() };
         let summary = summary(&record, &blockers, &workers);
         Ok(Explanation { task_id: id, state: record.task.state, summary, blockers, workers })
     }
@@ -65,6 +68,9 @@ fn summary(record: &TaskRecord, blockers: &[Blocker], workers: &[WorkerVerdict])
     }
     if let Some(blocker) = blockers.first() {
         return blocker.message.clone();
+    }
+    if let Some(agent) = record.target_worker.as_ref().and_then(agent_of) {
+        return format!("it is relayed to the agent {agent} as soon as that has fewer tasks at once");
     }
     if workers.is_empty() {
         return "no worker has registered; start one with muster-worker".to_owned();

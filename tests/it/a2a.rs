@@ -1,6 +1,6 @@
 //! A2A from outside: every operation on every binding, the cards, the error table, a real OpenCode behind an agent, and the official SDKs.
 
-mod caller;
+pub(crate) mod caller;
 mod cards;
 mod channel;
 mod conformance;

@@ -18,6 +18,7 @@ mod conversations;
 mod earlier_clients;
 mod equipment;
 mod explain;
+mod external_agents;
 mod failures;
 mod freshness;
 mod interactions;
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         access::cases(),
         quick_start::cases(),
         a2a::cases(),
+        external_agents::all(),
         runs::cases(),
         failures::cases(),
         interactions::cases(),

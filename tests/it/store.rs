@@ -4,6 +4,7 @@ mod append;
 mod bench;
 mod claim;
 mod disaster;
+mod external;
 mod group_commit;
 mod log;
 mod lose;
@@ -27,6 +28,7 @@ pub(crate) fn cases() -> Vec<Case> {
         append::cases(),
         claim::cases(),
         disaster::cases(),
+        external::cases(),
         group_commit::cases(),
         log::cases(),
         lose::cases(),

@@ -78,6 +78,26 @@ statements! {
 }
 
 impl Claimant {
+    /// One that is no worker: it takes what is meant for it alone.
+    pub(super) fn outside(id: WorkerId) -> Self {
+        Self {
+            id,
+            instance: None,
+            former: String::new(),
+            registration: 0,
+            gone: false,
+            is_plain: false,
+            draining: false,
+            slots: 0,
+            capabilities: Vec::new(),
+            labels: BTreeMap::new(),
+            global_codebase: None,
+            models: Vec::new(),
+            held: 0,
+            room: Room::default(),
+        }
+    }
+
     pub(super) async fn read(tx: &mut Tx<'_>, id: &WorkerId) -> sqlx::Result<Option<Self>> {
         Ok(Self::read_all(tx, &[id]).await?.remove(id))
     }

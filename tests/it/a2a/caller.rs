@@ -10,45 +10,45 @@ use tonic::{Status, Streaming};
 use tonic_types::StatusExt as _;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Binding {
+pub(crate) enum Binding {
     Rpc,
     Rest,
     Grpc,
 }
 
-pub(super) const BINDINGS: [Binding; 3] = [Binding::Rpc, Binding::Rest, Binding::Grpc];
+pub(crate) const BINDINGS: [Binding; 3] = [Binding::Rpc, Binding::Rest, Binding::Grpc];
 /// Those that are plain HTTP with JSON.
-pub(super) const OF_JSON: [Binding; 2] = [Binding::Rpc, Binding::Rest];
+pub(crate) const OF_JSON: [Binding; 2] = [Binding::Rpc, Binding::Rest];
 
 #[derive(Clone)]
-pub(super) struct Caller {
-    pub(super) http: Http,
-    pub(super) binding: Binding,
+pub(crate) struct Caller {
+    pub(crate) http: Http,
+    pub(crate) binding: Binding,
     /// The path of the agent; empty for the server's own address.
     at: String,
 }
 
 /// A refusal: JSON-RPC's code, HTTP's status or gRPC's code, and the reason.
 #[derive(Debug, PartialEq)]
-pub(super) struct Fault {
-    pub(super) code: i64,
-    pub(super) reason: String,
-    pub(super) message: String,
-    pub(super) details: Value,
+pub(crate) struct Fault {
+    pub(crate) code: i64,
+    pub(crate) reason: String,
+    pub(crate) message: String,
+    pub(crate) details: Value,
 }
 
 impl Caller {
     /// One that speaks 1.0.
-    pub(super) fn new(http: &Http, binding: Binding) -> Result<Self> {
+    pub(crate) fn new(http: &Http, binding: Binding) -> Result<Self> {
         Ok(Self { http: http.clone().with_header("a2a-version", "1.0")?, binding, at: String::new() })
     }
 
     /// The same at the address of an agent.
-    pub(super) fn at(&self, agent: &str) -> Self {
+    pub(crate) fn at(&self, agent: &str) -> Self {
         Self { at: format!("/agents/{agent}"), ..self.clone() }
     }
 
-    pub(super) fn request(&self, operation: &str, params: &Value) -> RequestBuilder {
+    pub(crate) fn request(&self, operation: &str, params: &Value) -> RequestBuilder {
         if self.binding == Binding::Rpc {
             let path = if self.at.is_empty() { "/" } else { &self.at };
             let body = json!({ "jsonrpc": "2.0", "id": "r", "method": operation, "params": params });
@@ -101,12 +101,12 @@ impl Caller {
     }
 
     /// Whether parameters can be said on this binding: in gRPC all have their types.
-    pub(super) async fn can_say(&self, operation: &str, params: &Value) -> bool {
+    pub(crate) async fn can_say(&self, operation: &str, params: &Value) -> bool {
         self.binding != Binding::Grpc || self.tell(operation, params.clone()).await.is_ok()
     }
 
     /// What an operation answers.
-    pub(super) async fn call(&self, operation: &str, params: Value) -> Result<Value> {
+    pub(crate) async fn call(&self, operation: &str, params: Value) -> Result<Value> {
         if self.binding == Binding::Grpc {
             return self.tell(operation, params).await?.map_err(|status| anyhow!("{operation} was refused: {status:?}"));
         }
@@ -120,7 +120,7 @@ impl Caller {
     }
 
     /// How an operation is refused.
-    pub(super) async fn fault(&self, operation: &str, params: Value) -> Result<Fault> {
+    pub(crate) async fn fault(&self, operation: &str, params: Value) -> Result<Fault> {
         if self.binding == Binding::Grpc {
             return match self.tell(operation, params.clone()).await? {
                 Ok(answer) => bail!("{operation} {params} is not refused: {answer}"),
@@ -131,7 +131,7 @@ impl Caller {
         self.fault_of(&answer).with_context(|| format!("{operation} {params}"))
     }
 
-    pub(super) fn fault_of(&self, answer: &Answer) -> Result<Fault> {
+    pub(crate) fn fault_of(&self, answer: &Answer) -> Result<Fault> {
         let body = answer.json()?;
         let error = &body["error"];
         ensure!(error["message"].as_str().is_some_and(|message| !message.is_empty()), "no refusal: {} {body}", answer.status);
@@ -152,7 +152,7 @@ impl Caller {
     }
 
     /// Opens a stream, after an event if given.
-    pub(super) async fn stream(&self, operation: &str, params: Value, last_id: Option<u64>) -> Result<Events> {
+    pub(crate) async fn stream(&self, operation: &str, params: Value, last_id: Option<u64>) -> Result<Events> {
         if self.binding == Binding::Grpc {
             let opened = Channel::of(&self.http)?.stream(operation, self.addressed(params)).await?;
             return opened.map(Events::Messages).map_err(|status| anyhow!("{operation} was refused: {status:?}"));
@@ -165,13 +165,13 @@ impl Caller {
     }
 
     /// Sends a text, with what `more` says of the message.
-    pub(super) async fn say(&self, text: &str, more: Value) -> Result<Value> {
+    pub(crate) async fn say(&self, text: &str, more: Value) -> Result<Value> {
         Ok(self.call("SendMessage", json!({ "message": message(text, more) })).await?["task"].clone())
     }
 }
 
 /// A message of the client's.
-pub(super) fn message(text: &str, more: Value) -> Value {
+pub(crate) fn message(text: &str, more: Value) -> Value {
     let mut message = json!({ "messageId": uuid::Uuid::now_v7(), "role": "ROLE_USER", "parts": [{ "text": text }] });
     if let (Some(message), Value::Object(more)) = (message.as_object_mut(), more) {
         message.extend(more);
@@ -180,18 +180,18 @@ pub(super) fn message(text: &str, more: Value) -> Value {
 }
 
 /// The texts of a task's artifacts.
-pub(super) fn texts(task: &Value) -> String {
+pub(crate) fn texts(task: &Value) -> String {
     let artifacts = task["artifacts"].as_array().map(Vec::as_slice).unwrap_or_default();
     artifacts.iter().filter_map(|artifact| artifact["parts"][0]["text"].as_str()).collect()
 }
 
 /// The state of a task.
-pub(super) fn state(task: &Value) -> &str {
+pub(crate) fn state(task: &Value) -> &str {
     task["status"]["state"].as_str().unwrap_or_default()
 }
 
 /// A refusal of gRPC: its details in the shape of the other bindings.
-pub(super) fn fault_of_status(status: &Status) -> Result<Fault> {
+pub(crate) fn fault_of_status(status: &Status) -> Result<Fault> {
     let info = status.get_details_error_info().with_context(|| format!("no ErrorInfo: {status:?}"))?;
     ensure!(info.domain == "a2a-protocol.org" && !status.message().is_empty(), "{status:?}");
     let mut details = vec![json!({ "reason": info.reason })];
@@ -204,7 +204,7 @@ pub(super) fn fault_of_status(status: &Status) -> Result<Fault> {
 }
 
 /// A stream of events. Those of gRPC have no places.
-pub(super) enum Events {
+pub(crate) enum Events {
     Sse(Sse, Binding),
     Messages(Streaming<pb::StreamResponse>),
 }
@@ -219,7 +219,7 @@ impl Events {
         Ok((sent.id, sent.data["result"].clone()))
     }
 
-    pub(super) async fn next(&mut self) -> Result<Option<(Option<u64>, Value)>> {
+    pub(crate) async fn next(&mut self) -> Result<Option<(Option<u64>, Value)>> {
         match self {
             Self::Sse(sse, binding) => sse.next().await?.map(|sent| Self::open(*binding, sent)).transpose(),
             Self::Messages(messages) => {
@@ -229,11 +229,11 @@ impl Events {
         }
     }
 
-    pub(super) async fn expect(&mut self) -> Result<(Option<u64>, Value)> {
+    pub(crate) async fn expect(&mut self) -> Result<(Option<u64>, Value)> {
         self.next().await?.context("the stream ended")
     }
 
-    pub(super) async fn rest(mut self) -> Result<Vec<(Option<u64>, Value)>> {
+    pub(crate) async fn rest(mut self) -> Result<Vec<(Option<u64>, Value)>> {
         let mut all = Vec::new();
         while let Some(event) = self.next().await? {
             all.push(event);

@@ -1,0 +1,183 @@
+//! Agents of others: adding and removing them, looking whether they are there, and relaying messages to them.
+
+mod answers;
+mod card;
+mod relay;
+mod run;
+mod send;
+
+pub use run::{Relays, relay_waiting};
+
+use super::{Begun, Message};
+use crate::app::App;
+use crate::auth::Principal;
+use crate::domain::health::Health;
+use crate::domain::naming::{is_fit, unique_names};
+use crate::error::ApiError;
+use crate::store::StoreError;
+use crate::store::external::{EndOrphans, ExternalAgent, KeepHealth, MOST_EXTERNAL, PutAgent, RemoveAgent, holder_of};
+use crate::store::submit::SubmitTask;
+use crate::tasks::Place;
+use card::{Look, look};
+use futures_util::StreamExt as _;
+use muster_protocol::agent::AddAgent;
+use muster_protocol::error::code;
+use muster_protocol::task::{SubmitTask as Wanted, Target};
+use url::Url;
+
+/// The mode of a task that is relayed.
+const RELAYED_MODE: &str = "relay";
+/// How many agents are looked at side by side.
+const LOOKS: usize = 16;
+const LONGEST_TOKEN: usize = 4_096;
+
+impl App {
+    /// Adds an agent of others after a look at its card. The same again says anew what it is.
+    ///
+    /// # Errors
+    /// [`ApiError`]: an address that is none, no card there, everything that is wrong with the card, a name that is taken.
+    pub async fn add_agent(&self, wanted: AddAgent) -> Result<ExternalAgent, ApiError> {
+        let url = address(&wanted.url)?;
+        let bad_token = |token: &String| token.is_empty() || token.len() > LONGEST_TOKEN || !token.bytes().all(|b| b.is_ascii_graphic());
+        if wanted.token.as_ref().is_some_and(bad_token) {
+            return Err(ApiError::invalid("token", format!("must have 1 to {LONGEST_TOKEN} printable ASCII characters without space")));
+        }
+        if wanted.name.as_deref().is_some_and(|name| !is_fit(name)) {
+            return Err(ApiError::invalid("name", "must be 1 to 64 of A-Z a-z 0-9 . _ -, and not dots alone"));
+        }
+        let all = self.store.external_agents().await?;
+        let candidates = card::addresses(&url);
+        let known = all.iter().find(|agent| candidates.contains(&agent.url));
+        // What is known was meant for this place: it is shown to nobody else.
+        let token = wanted.token.clone().or_else(|| known.and_then(|known| known.token.clone()));
+        let found =
+            card::find(&candidates, token.as_deref(), wanted.other_host).await.map_err(|reason| ApiError::invalid("url", reason))?;
+        let name = self.name_for(&wanted, known, &found.card.name).await?;
+        let now = self.now();
+        let agent = ExternalAgent {
+            name,
+            url: found.url,
+            card: found.card,
+            raw: found.raw,
+            other_host: wanted.other_host,
+            token,
+            etag: found.etag,
+            health: Health::up(now),
+            created_at: known.map_or(now, |known| known.created_at),
+            updated_at: now,
+        };
+        if !self.store.write(PutAgent(agent.clone())).await? {
+            return Err(ApiError::conflict(code::CONFLICT, format!("this server has {MOST_EXTERNAL} agents of others; remove some first")));
+        }
+        Ok(agent)
+    }
+
+    /// The name of an agent that is added: the one that it has, the one that is wanted, or one made of its card's.
+    async fn name_for(&self, wanted: &AddAgent, known: Option<&ExternalAgent>, own: &str) -> Result<String, ApiError> {
+        if let Some(known) = known {
+            return match &wanted.name {
+                Some(name) if *name != known.name => {
+                    let message = format!("this agent is known as {}; remove it first to give it another name", known.name);
+                    Err(ApiError::conflict(code::CONFLICT, message))
+                }
+                _ => Ok(known.name.clone()),
+            };
+        }
+        let mut taken: Vec<_> = self.own().iter().flat_map(|agent| self.names_of(agent)).collect();
+        taken.extend(self.store.external_agents().await?.into_iter().map(|agent| agent.name));
+        taken.extend(self.machines().await?.into_iter().map(|machine| machine.name));
+        match &wanted.name {
+            Some(name) if taken.contains(name) => {
+                Err(ApiError::conflict(code::CONFLICT, format!("there is an agent `{name}` already; choose another name")))
+            }
+            Some(name) => Ok(name.clone()),
+            None => Ok(unique_names(&taken, [own]).pop().unwrap_or_default()),
+        }
+    }
+
+    /// Removes an agent of others; its tasks that have not ended fail.
+    ///
+    /// # Errors
+    /// 404.
+    pub async fn remove_agent(&self, name: &str) -> Result<(), ApiError> {
+        let removed = self.store.write(RemoveAgent { name: name.to_owned(), now: self.now() }).await?;
+        if !removed {
+            return Err(ApiError::not_found("external agent", name));
+        }
+        while self.store.write(EndOrphans { name: name.to_owned(), now: self.now() }).await? > 0 {}
+        Ok(())
+    }
+
+    /// Makes a message a task that is relayed.
+    pub(super) async fn relay_message(
+        &self,
+        who: &Principal,
+        message: &Message,
+        external: String,
+        agent: String,
+    ) -> Result<Begun, ApiError> {
+        let now = self.now();
+        let target = Target { agent: Some(external.clone()), ..Target::default() };
+        let wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..message.wanted(target) };
+        let place = Place { worker: Some(holder_of(&external)), ..Place::default() };
+        let task = self.new_task(who, wanted, place, now);
+        let task = self.store_new(SubmitTask { task, key: None, answer: None, now }).await?;
+        run::relay_next(self, &external).await?;
+        Ok(Begun { agent, task })
+    }
+}
+
+/// Looks at the agents of others whose time it is.
+///
+/// # Errors
+/// Of the store.
+pub async fn look_at_agents(app: &App) -> Result<(), StoreError> {
+    let (now, every) = (app.now(), app.config.a2a.agent_check);
+    let mut due = app.store.external_agents().await?;
+    due.retain(|agent| {
+        let luck = agent.name.bytes().fold(0, |luck: u8, b| luck.wrapping_mul(31).wrapping_add(b));
+        agent.health.is_due(every, luck, now)
+    });
+    let looks = futures_util::stream::iter(due).map(|agent| look_and_keep(app, agent)).buffer_unordered(LOOKS);
+    tokio::select! {
+        outcomes = looks.collect::<Vec<_>>() => outcomes.into_iter().collect(),
+        () = app.life.stopping() => Ok(()),
+    }
+}
+
+async fn look_and_keep(app: &App, mut agent: ExternalAgent) -> Result<(), StoreError> {
+    let (fault, is_another) = match look(&agent).await {
+        Look::Same => (None, false),
+        Look::Newer(found) => {
+            (agent.card, agent.raw, agent.etag) = (found.card, found.raw, found.etag);
+            (None, false)
+        }
+        Look::Another(reason) => (Some(format!("{reason}; add it again to accept that")), true),
+        Look::Away(reason) => (Some(reason), agent.health.is_another),
+    };
+    let now = app.now();
+    let health = agent.health.seen(fault, is_another, now);
+    let changed = health.up != agent.health.up;
+    if changed {
+        tracing::info!(agent = agent.name, up = health.up, reason = health.reason, "an agent of others came or went");
+    }
+    agent.health = health;
+    app.store.write(KeepHealth { agent, changed, now }).await
+}
+
+fn address(text: &str) -> Result<Url, ApiError> {
+    let url = Url::parse(text).map_err(|e| ApiError::invalid("url", format!("is no URL: {e}")))?;
+    if url.scheme() == "https" {
+        return Err(ApiError::invalid(
+            "url",
+            "wants TLS, which is not spoken here yet; put a proxy that speaks it on this machine, and add that",
+        ));
+    }
+    if url.scheme() != "http" || url.host().is_none() {
+        return Err(ApiError::invalid("url", "must begin with http://"));
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(ApiError::invalid("url", "must not hold a credential; give that in `token`"));
+    }
+    Ok(url)
+}

@@ -1,0 +1,329 @@
+//! One task that is relayed: sends the message in the version and binding that the agent's card names, follows what becomes of it there, and tells
+//! it here. The attempt's lease says how long ago the agent was heard of; where it is lost, the task waits for it as for a lost worker.
+
+use crate::app::App;
+use crate::domain::lease::{Phase, Renewal};
+use crate::domain::mirror::{Mirror, News};
+use crate::store::StoreError;
+use crate::store::attempts::MarkReconnected;
+use crate::store::external::{ExternalAgent, agent_of};
+use crate::store::relays::{EndRelay, NoteRemote, Remote};
+use crate::store::stream::{AppendEntries, AppendOutcome};
+use crate::store::tasks::TaskRecord;
+use crate::sync::lock;
+use muster_protocol::a2a::StreamResponse;
+use muster_protocol::client::a2a::{A2aError, Agent, Events};
+use muster_protocol::ids::{ContextId, InteractionId, TaskId, WorkerId};
+use muster_protocol::stream::{Entry, EntryKind, StatusNote};
+use muster_protocol::task::TaskState;
+use serde::Serialize;
+use std::time::Duration;
+use tokio::time::{Instant, sleep_until, timeout};
+
+/// How long a stream may take to open.
+pub(super) const OPEN: Duration = Duration::from_mins(2);
+/// After how long of silence it is asked whether the agent is still there.
+pub(super) const SILENCE: Duration = Duration::from_secs(12);
+/// The shortest and the longest time between two looks at a task.
+pub(super) const SOON: Duration = Duration::from_millis(500);
+pub(super) const LATE: Duration = Duration::from_secs(10);
+/// The most that a task may tell, in bytes.
+const MOST_TOLD: usize = 256 << 20;
+/// The longest id that is kept.
+const LONGEST_ID: usize = 1_000;
+
+/// A task under way.
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
+pub(super) struct Relay {
+    pub(super) app: App,
+    pub(super) holder: WorkerId,
+    pub(super) agent: String,
+    pub(super) task: TaskId,
+    pub(super) attempt: u64,
+    pub(super) context: ContextId,
+    pub(super) client: Agent,
+    pub(super) streaming: bool,
+    pub(super) mirror: Mirror,
+    pub(super) noted: Remote,
+    pub(super) events: Option<Events>,
+    /// It was followed again after a break: what was told meanwhile is read at the end.
+    pub(super) rejoined: bool,
+    /// What it asks, and the message with which it asked.
+    pub(super) asked: Option<InteractionId>,
+    pub(super) asked_with: Option<String>,
+    pub(super) cancel_sent: bool,
+    /// The attempt is over, here or there.
+    pub(super) over: bool,
+    pub(super) told: usize,
+    pub(super) pause: Duration,
+}
+
+/// Why a task fails: a stable code and a sentence.
+pub(super) type Failure = (&'static str, String);
+
+/// Relays a task that is held for an agent, from where it is.
+///
+/// # Errors
+/// Of the store; it is taken up again then.
+pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreError> {
+    let Some(holder) = record.holder.clone() else { return Ok(()) };
+    let name = agent_of(&holder).unwrap_or_default();
+    let (task, attempt) = (record.task.id, record.task.attempt);
+    let prepared = match app.store.external_agent(name).await? {
+        None => Err(("agent_removed", format!("the agent {name} was removed from this server"))),
+        Some(agent) if agent.health.is_another => {
+            Err(("agent_changed", format!("nothing was sent to the agent {name}: {}", agent.health.reason.unwrap_or_default())))
+        }
+        Some(agent) => client_of(&agent).map(|client| (client, agent)),
+    };
+    let (client, agent) = match prepared {
+        Ok(prepared) => prepared,
+        Err((code, error)) => return end(app, task, attempt, TaskState::Failed, (None, Some(error), Some(code))).await,
+    };
+    let mut relay = Relay {
+        app: app.clone(),
+        agent: name.to_owned(),
+        task,
+        attempt,
+        context: record.task.context_id.clone(),
+        client,
+        streaming: agent.card.streaming,
+        mirror: Mirror::default(),
+        noted: Remote::default(),
+        events: None,
+        rejoined: false,
+        asked: None,
+        asked_with: None,
+        cancel_sent: false,
+        over: false,
+        told: 0,
+        pause: SOON,
+        holder,
+    };
+    match app.store.remote_of(task, attempt).await? {
+        None => relay.begin(&record.task).await?,
+        Some(remote) if remote.task.is_empty() => {
+            let error = "this server stopped after it had sent the message, and before the agent had named its task: whether it works on it is \
+                         not known";
+            relay.fail(("agent_lost", error.to_owned())).await?;
+        }
+        Some(remote) => relay.resume(remote).await?,
+    }
+    if relay.over { Ok(()) } else { relay.follow().await }
+}
+
+fn client_of(agent: &ExternalAgent) -> Result<Agent, Failure> {
+    let card = &agent.card;
+    Agent::new(card.url.clone(), card.dialect, card.tenant.clone(), agent.token.clone()).map_err(|e| ("agent_unreachable", e.to_string()))
+}
+
+async fn end(
+    app: &App,
+    task: TaskId,
+    attempt: u64,
+    state: TaskState,
+    (result, error, code): (Option<String>, Option<String>, Option<&'static str>),
+) -> Result<(), StoreError> {
+    // PostgreSQL's TEXT refuses NUL, and nobody can help what an agent says.
+    let without_nul = |text: Option<String>| text.map(|text| text.replace('\0', "\u{fffd}"));
+    let (result, error) = (without_nul(result), without_nul(error));
+    app.store.write(EndRelay { task, attempt, state, result, error, code, now: app.now() }).await?;
+    lock(&app.leases).end(task, attempt);
+    Ok(())
+}
+
+impl Relay {
+    /// Follows the task until it has ended, there or here.
+    async fn follow(mut self) -> Result<(), StoreError> {
+        let mut woken = self.app.store.hub().worker(self.holder.clone());
+        let mut next_look = Instant::now();
+        self.heed().await?;
+        while !self.over {
+            if self.mirror.status.state.is_terminal() {
+                return self.settle().await;
+            }
+            let quiet = Instant::now() + SILENCE;
+            let app = self.app.clone();
+            tokio::select! {
+                () = app.life.stopping() => return Ok(()),
+                _ = woken.changed() => self.heed().await?,
+                event = next_of(&mut self.events), if self.events.is_some() => match event {
+                    Ok(Some(event)) => {
+                        self.pause = SOON;
+                        self.renew().await?;
+                        self.take(event).await?;
+                    }
+                    ended => {
+                        if let Err(error) = ended {
+                            tracing::debug!(task.id = %self.task, %error, "the stream of an agent broke");
+                        }
+                        self.events = None;
+                        next_look = Instant::now();
+                        if self.mirror.task_id.is_empty() {
+                            let error = "the agent took the message, and ended its stream without a word: whether it works on it is not known";
+                            self.fail(("agent_lost", error.to_owned())).await?;
+                        }
+                    }
+                },
+                () = sleep_until(quiet), if self.events.is_some() => {
+                    if !self.is_heard().await? {
+                        self.events = None;
+                        next_look = Instant::now();
+                    }
+                }
+                () = sleep_until(next_look), if self.events.is_none() => {
+                    self.look().await?;
+                    self.heed().await?;
+                    next_look = Instant::now() + self.pause;
+                    self.pause = (self.pause * 2).min(LATE);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the agent still answers while its stream is silent, and says what the stream said.
+    async fn is_heard(&mut self) -> Result<bool, StoreError> {
+        if self.mirror.task_id.is_empty() {
+            return self.renew().await.map(|()| true);
+        }
+        match self.client.task(&self.mirror.task_id).await {
+            Ok(task) if task.status.state == self.mirror.status.state => self.renew().await.map(|()| true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Reads the task as it is there, and follows it again if it goes on.
+    async fn look(&mut self) -> Result<(), StoreError> {
+        let id = self.mirror.task_id.clone();
+        match self.client.task(&id).await {
+            Ok(task) => {
+                self.renew().await?;
+                self.take(StreamResponse::Task(task)).await?;
+            }
+            Err(error) if error.is_no_task() => {
+                let error = format!("the agent does not know its task {id} any more");
+                return self.fail(("agent_forgot", error)).await;
+            }
+            Err(error) => {
+                tracing::debug!(task.id = %self.task, %error, "an agent does not answer");
+                return Ok(());
+            }
+        }
+        let state = self.mirror.status.state;
+        if self.over || !self.streaming || state.is_terminal() || state.is_interrupted() {
+            return Ok(());
+        }
+        match timeout(OPEN, self.client.subscribe(&id)).await {
+            Ok(Ok(events)) => (self.events, self.rejoined) = (Some(events), true),
+            Ok(Err(error)) => tracing::debug!(task.id = %self.task, %error, "a task of an agent cannot be followed; it is looked at"),
+            Err(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Tells here what is new.
+    pub(super) async fn take(&mut self, event: StreamResponse) -> Result<(), StoreError> {
+        let news = self.mirror.take(event);
+        let now_named = Remote { task: self.mirror.task_id.clone(), context: self.mirror.context_id.clone() };
+        if [&now_named.task, &now_named.context].iter().any(|id| id.len() > LONGEST_ID || id.contains('\0')) {
+            return self.fail(("agent_malformed", "the agent names its task in a way that cannot be kept".to_owned())).await;
+        }
+        if now_named != self.noted {
+            self.noted = now_named;
+            self.note_remote().await?;
+        }
+        for news in news {
+            match news {
+                News::Text(delta) => self.tell(EntryKind::Text, &delta).await?,
+                News::Made(made) => self.tell(EntryKind::Artifact, &made).await?,
+                News::Said(text) => {
+                    let note = StatusNote { state: TaskState::Working.as_str().to_owned(), message: Some(text), ..StatusNote::default() };
+                    self.tell(EntryKind::Status, &note).await?;
+                }
+            }
+        }
+        self.follow_questions().await
+    }
+
+    /// Adds an entry to the stream of the task.
+    pub(super) async fn tell(&mut self, kind: EntryKind, data: &impl Serialize) -> Result<(), StoreError> {
+        if self.over {
+            return Ok(());
+        }
+        let now = self.app.now();
+        let entry = Entry::new(0, now, kind, data);
+        self.told += entry.data.get().len();
+        if self.told > MOST_TOLD {
+            let error = format!("the agent told more than {} MiB", MOST_TOLD >> 20);
+            return Box::pin(self.fail(("agent_told_too_much", error))).await;
+        }
+        let (task, attempt, worker) = (self.task, Some(self.attempt), self.holder.clone());
+        let append = AppendEntries { task, worker, instance: None, attempt, entries: vec![entry], first_seq: None, now };
+        if !matches!(self.app.store.write(append).await?, AppendOutcome::Taken { .. }) {
+            self.give_up().await;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn note_remote(&self) -> Result<(), StoreError> {
+        let (task, attempt, context, agent) = (self.task, self.attempt, self.context.clone(), self.agent.clone());
+        self.app.store.write(NoteRemote { task, attempt, context, agent, remote: self.noted.clone() }).await
+    }
+
+    /// The agent was heard of.
+    pub(super) async fn renew(&self) -> Result<(), StoreError> {
+        let deadline = self.app.clock.uptime() + self.app.config.leases.lease;
+        let (task, attempt) = (self.task, self.attempt);
+        let renewal = lock(&self.app.leases).renew(task, attempt, &self.holder, deadline);
+        match renewal {
+            Renewal::Renewed => Ok(()),
+            Renewal::Reconnected => self.app.store.write(MarkReconnected { task, attempt, now: self.app.now() }).await,
+            Renewal::Unknown => {
+                lock(&self.app.leases).grant(task, attempt, self.holder.clone(), deadline, Phase::Held);
+                Ok(())
+            }
+        }
+    }
+
+    /// The task has ended there.
+    async fn settle(&mut self) -> Result<(), StoreError> {
+        if self.rejoined
+            && let Ok(task) = self.client.task(&self.mirror.task_id).await
+        {
+            self.take(StreamResponse::Task(task)).await?;
+        }
+        let says = self.mirror.says();
+        match self.mirror.status.state.known() {
+            Some(TaskState::Completed) => self.end(TaskState::Completed, Some(self.mirror.text()), None, None).await,
+            Some(TaskState::Canceled) => self.end(TaskState::Canceled, None, says, None).await,
+            Some(TaskState::Rejected) => {
+                let says = says.unwrap_or_else(|| "the agent rejected the task".to_owned());
+                self.end(TaskState::Rejected, None, Some(says), Some("agent_rejected")).await
+            }
+            _ => self.fail(("agent_failed", says.unwrap_or_else(|| "the agent says that the task failed, and not why".to_owned()))).await,
+        }
+    }
+
+    pub(super) async fn fail(&mut self, (code, error): Failure) -> Result<(), StoreError> {
+        self.end(TaskState::Failed, None, Some(error), Some(code)).await
+    }
+
+    pub(super) async fn end(
+        &mut self,
+        state: TaskState,
+        result: Option<String>,
+        error: Option<String>,
+        code: Option<&'static str>,
+    ) -> Result<(), StoreError> {
+        self.over = true;
+        end(&self.app, self.task, self.attempt, state, (result, error, code)).await
+    }
+}
+
+async fn next_of(events: &mut Option<Events>) -> Result<Option<StreamResponse>, A2aError> {
+    match events {
+        Some(events) => events.next().await,
+        None => Ok(None),
+    }
+}

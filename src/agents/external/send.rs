@@ -1,0 +1,137 @@
+//! Sending a message to an agent: the one with which a task begins, and answers.
+
+use super::relay::{Failure, LATE, OPEN, Relay, SILENCE, SOON};
+use crate::domain::mirror::Mirror;
+use crate::domain::projection::Projection;
+use crate::store::StoreError;
+use crate::store::relays::{BeginRelay, Remote};
+use muster_protocol::a2a::{Message, Part, Role, SendMessageConfiguration, SendMessageRequest, SendMessageResponse, StreamResponse};
+use muster_protocol::client::a2a::A2aError;
+use muster_protocol::task::{Task, TaskState};
+use std::time::Duration;
+use tokio::time::{Instant, timeout};
+
+/// How long an agent that cannot be reached is tried before a message is given up.
+const TRIES: Duration = Duration::from_secs(30);
+/// How long an agent may take that answers only when it is ready, though asked to answer at once.
+const READY: Duration = Duration::from_mins(30);
+
+impl Relay {
+    /// Sends the message with which the task began.
+    pub(super) async fn begin(&mut self, task: &Task) -> Result<(), StoreError> {
+        let context = self.app.store.remote_context(&self.context, &self.agent).await?;
+        self.note_remote().await?;
+        let kept = task
+            .metadata
+            .get(crate::agents::MESSAGE_KEY)
+            .and_then(|kept| serde_json::from_value::<Message>(kept.get("message")?.clone()).ok());
+        let said = kept.unwrap_or_else(|| Message { parts: vec![Part::text(task.prompt.clone())], ..Message::default() });
+        let mut message =
+            Message { message_id: format!("{}-{}", self.task, self.attempt), role: Role::User, context_id: context, task_id: None, ..said };
+        // Whom it was for here means nothing there.
+        message.metadata.remove(crate::agents::AGENT_KEY);
+        message.reference_task_ids.clear();
+        let until = Instant::now() + TRIES;
+        let mut pause = SOON;
+        loop {
+            match self.deliver(message.clone()).await? {
+                Ok(()) => return self.app.store.write(BeginRelay { task: self.task, attempt: self.attempt, now: self.app.now() }).await,
+                Err(error) if may_repeat(&error) && Instant::now() + pause < until => {
+                    tokio::select! {
+                        () = tokio::time::sleep(pause) => {}
+                        () = self.app.life.stopping() => {}
+                    }
+                    pause = (pause * 2).min(LATE);
+                    if !self.is_wanted().await? {
+                        return Ok(());
+                    }
+                    self.renew().await?;
+                }
+                Err(error) => return self.fail(not_delivered(&error)).await,
+            }
+        }
+    }
+
+    /// Whether the message, which was not sent yet, is still to be.
+    async fn is_wanted(&mut self) -> Result<bool, StoreError> {
+        let record = self.app.store.task(self.task).await?.filter(|record| record.held && record.task.attempt == self.attempt);
+        match record {
+            Some(record) if record.cancel_asked_at.is_none() => Ok(true),
+            Some(_) => self.end(TaskState::Canceled, None, None, None).await.map(|()| false),
+            None => {
+                self.over = true;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Takes up a task that was relayed before this server was started.
+    pub(super) async fn resume(&mut self, remote: Remote) -> Result<(), StoreError> {
+        let mut projection = Projection::new(self.task.to_string(), self.context.to_string(), self.app.now());
+        let mut after = 0;
+        loop {
+            let entries = self.app.store.said(self.task, after, u64::from(u32::MAX), 2_000).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.task_seq;
+            for entry in &entries {
+                projection.apply(entry);
+            }
+        }
+        self.mirror = Mirror::new(remote.task.clone(), remote.context.clone(), projection.artifacts);
+        self.noted = remote;
+        self.rejoined = true;
+        let asked = self.app.store.interactions_of(self.task).await?.into_iter().map(|record| record.interaction);
+        self.asked = asked.into_iter().find(|asked| asked.attempt == self.attempt && asked.state.is_pending()).map(|asked| asked.id);
+        Ok(())
+    }
+
+    /// Sends a message: its answer is taken in, or followed as a stream.
+    pub(super) async fn deliver(&mut self, message: Message) -> Result<Result<(), A2aError>, StoreError> {
+        let configuration = Some(SendMessageConfiguration { return_immediately: true, ..SendMessageConfiguration::default() });
+        let request = SendMessageRequest { message, configuration, ..SendMessageRequest::default() };
+        let client = self.client.clone();
+        if self.streaming {
+            let opened = self.while_held(timeout(OPEN, client.stream(request.clone()))).await?;
+            match opened {
+                Ok(Ok(events)) => {
+                    self.events = Some(events);
+                    return Ok(Ok(()));
+                }
+                // Its card says that it streams, and it does not.
+                Ok(Err(A2aError::Refused { code: -32004 | -32601, .. })) => self.streaming = false,
+                Ok(Err(error)) => return Ok(Err(error)),
+                Err(_) => return Ok(Err(A2aError::Lost { at: self.agent.clone(), reason: "it did not answer in time".to_owned() })),
+            }
+        }
+        match self.while_held(client.send(request, READY)).await? {
+            Ok(SendMessageResponse::Task(task)) => self.take(StreamResponse::Task(task)).await.map(Ok),
+            Ok(SendMessageResponse::Message(message)) => self.take(StreamResponse::Message(message)).await.map(Ok),
+            Err(error) => Ok(Err(error)),
+        }
+    }
+
+    /// Waits for an answer; as long as the connection stands, the agent counts as there.
+    async fn while_held<T>(&self, answer: impl Future<Output = T>) -> Result<T, StoreError> {
+        tokio::pin!(answer);
+        loop {
+            match timeout(SILENCE, &mut answer).await {
+                Ok(answer) => return Ok(answer),
+                Err(_) => self.renew().await?,
+            }
+        }
+    }
+}
+
+/// Whether the same message may be sent again: it was not taken.
+pub(super) fn may_repeat(error: &A2aError) -> bool {
+    matches!(error, A2aError::NotReached { .. } | A2aError::Refused { status: 429 | 503, .. })
+}
+
+fn not_delivered(error: &A2aError) -> Failure {
+    match error {
+        A2aError::Refused { status: 401 | 403, .. } => ("agent_auth", format!("{error}; add the agent again with a token that it takes")),
+        error if may_repeat(error) => ("agent_unreachable", format!("{error}; nothing was sent, so that the task can be retried")),
+        A2aError::Refused { .. } => ("agent_refused", error.to_string()),
+        _ => ("agent_lost", format!("{error}; what it made of the message is not known")),
+    }
+}
