@@ -192,6 +192,7 @@ pub enum CardForm {
 
 /// A2A.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that do not depend on each other")]
 pub struct A2aConfig {
     /// The card that is answered to whoever says no version.
     pub card: CardForm,

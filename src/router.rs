@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 /// All routes.
 pub fn router(app: App) -> Router {
     let speaks_grpc = app.config.a2a.grpc;
-    let mut routes = Routes::new(app)
+    let mut routes = a2a(Routes::new(app))
         // Operations
         .route(Access::PUBLIC, routes!(health::healthz))
         .route(Access::PUBLIC, routes!(health::health))
@@ -77,18 +77,6 @@ pub fn router(app: App) -> Router {
         .route(Access::VIEWER.or(Access::WORKER), routes!(sessions::get))
         .route(Access::VIEWER.or(Access::WORKER), routes!(sessions::messages))
         .route(Access::OPERATOR, routes!(sessions::resume))
-        // A2A
-        .long(Access::AGENT, routes!(jsonrpc::handle))
-        .long(Access::AGENT, routes!(jsonrpc::handle_again))
-        .long(Access::AGENT, routes!(jsonrpc::handle_agent))
-        .route(Access::PUBLIC, routes!(card::server))
-        .route(Access::VIEWER.or(Access::AGENT), routes!(card::agent))
-        .a2a(Access::AGENT, "/message:send", any(rest::server))
-        .a2a(Access::AGENT, "/message:stream", any(rest::server))
-        .a2a(Access::AGENT, "/extendedAgentCard", any(rest::server))
-        .a2a(Access::AGENT, "/tasks", any(rest::server))
-        .a2a(Access::AGENT, "/tasks/{*rest}", any(rest::tasks))
-        .a2a(Access::AGENT, "/agents/{name}/{*rest}", any(rest::agent))
         // Agents
         .route(Access::VIEWER.or(Access::AGENT), routes!(agents::directory))
         .route(Access::VIEWER.or(Access::AGENT), routes!(agents::get))
@@ -110,6 +98,22 @@ pub fn router(app: App) -> Router {
         routes = routes.grpc(Access::AGENT, grpc::PATH, post(grpc::handle));
     }
     routes.finish()
+}
+
+/// A2A with JSON: the server's address, and that of each agent.
+fn a2a(routes: Routes) -> Routes {
+    routes
+        .long(Access::AGENT, routes!(jsonrpc::handle))
+        .long(Access::AGENT, routes!(jsonrpc::handle_again))
+        .long(Access::AGENT, routes!(jsonrpc::handle_agent))
+        .route(Access::PUBLIC, routes!(card::server))
+        .route(Access::VIEWER.or(Access::AGENT), routes!(card::agent))
+        .a2a(Access::AGENT, "/message:send", any(rest::server))
+        .a2a(Access::AGENT, "/message:stream", any(rest::server))
+        .a2a(Access::AGENT, "/extendedAgentCard", any(rest::server))
+        .a2a(Access::AGENT, "/tasks", any(rest::server))
+        .a2a(Access::AGENT, "/tasks/{*rest}", any(rest::tasks))
+        .a2a(Access::AGENT, "/agents/{name}/{*rest}", any(rest::agent))
 }
 
 #[cfg(test)]

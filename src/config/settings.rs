@@ -52,6 +52,7 @@ pub(super) struct LogSettings {
 }
 
 #[derive(Debug, Clone, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "settings that do not depend on each other")]
 pub(super) struct A2aSettings {
     pub(super) card: String,
     pub(super) push_notifications: bool,
