@@ -11,7 +11,8 @@ cases! {
         the_official_sdk_of_1_0_does_the_whole_round_on_json_rpc within 240,
         the_official_sdk_of_1_0_does_the_whole_round_on_http_json within 240,
         the_official_sdk_of_1_0_does_the_whole_round_on_grpc within 240,
-        the_official_sdk_of_0_3_does_the_whole_round within 240;
+        the_official_sdk_of_0_3_does_the_whole_round within 240,
+        the_lines_of_the_readme_print_what_it_says;
     [A2aJs, Opencode, Python] =>
         the_official_javascript_sdk_does_the_whole_round_on_json_rpc within 240,
         the_official_javascript_sdk_does_the_whole_round_on_http_json within 240,
@@ -71,4 +72,18 @@ async fn the_official_javascript_sdk_does_the_whole_round_on_grpc(cx: &Cx) -> Re
 
 async fn the_official_javascript_sdk_does_the_whole_round_in_0_3(cx: &Cx) -> Result<()> {
     javascript(cx.fleet().await?, &["JSONRPC", "0.3"]).await
+}
+
+async fn the_lines_of_the_readme_print_what_it_says(cx: &Cx) -> Result<()> {
+    let fleet = cx.fleet().await?;
+    let readme = std::fs::read_to_string(Path::new(ROOT).join("README.md"))?;
+    let (_, rest) = readme.split_once("```python\n").context("the README has no Python")?;
+    let (lines, after) = rest.split_once("```").context("the README's Python has no end")?;
+    ensure!(after.contains("it prints `echo: Hello`"), "the README does not say what comes of it");
+    let lines = lines.replace("http://localhost:5001/agents/laptop", &format!("{}/agents/{}", fleet.server.url(), fleet.worker()));
+    let mut command = Command::new(Path::new(ROOT).join("build/a2a/v1/bin/python"));
+    let output = command.arg("-c").arg(lines).stdin(Stdio::null()).kill_on_drop(true).output().await.context("cannot run Python")?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    ensure!(output.status.success() && said == "echo: Hello", "{said:?} {}", String::from_utf8_lossy(&output.stderr));
+    Ok(())
 }
