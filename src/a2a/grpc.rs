@@ -87,7 +87,7 @@ addressed!(
 
 impl From<pb::Misfit> for A2aError {
     fn from(misfit: pb::Misfit) -> Self {
-        Self::invalid(&misfit.field, misfit.reason)
+        Self::invalid(&crate::error::shown(&misfit.field), misfit.reason)
     }
 }
 

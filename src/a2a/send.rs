@@ -23,7 +23,7 @@ use std::future::ready;
 use std::time::Duration;
 
 /// How long a cancel waits for the worker's word.
-const CANCEL_WAIT: Duration = Duration::from_secs(5);
+const CANCEL_WAIT: Duration = Duration::from_secs(15);
 
 /// What becomes of a message.
 enum Accepted {

@@ -21,7 +21,7 @@ const DEADLINE_MS: i64 = 60 * 60 * 1_000;
 /// How long it works where the kit wants to see it work.
 const WORK: Duration = Duration::from_secs(2);
 /// How long it works where the kit comes back meanwhile.
-const LONG_WORK: Duration = Duration::from_secs(4);
+const LONG_WORK: Duration = Duration::from_secs(6);
 /// How long it works by default.
 const SHORT_WORK: Duration = Duration::from_secs(1);
 /// Answered without a task, where the message names none.

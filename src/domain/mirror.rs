@@ -145,7 +145,11 @@ fn rest_of(known: &Artifact, now: &Artifact) -> Rest {
         return Rest::Nothing;
     }
     match (only_text(known), only_text(now)) {
-        (Some(told), Some(all)) => all.strip_prefix(told).map_or(Rest::Other, |rest| Rest::Text(rest.to_owned())),
+        (Some(told), Some(all)) => match all.strip_prefix(told) {
+            Some("") => Rest::Nothing,
+            Some(rest) => Rest::Text(rest.to_owned()),
+            None => Rest::Other,
+        },
         _ => Rest::Other,
     }
 }

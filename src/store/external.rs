@@ -77,7 +77,8 @@ statements! {
         VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (name) DO UPDATE SET url = excluded.url, card = excluded.card, health = excluded.health, token = excluded.token,
         etag = excluded.etag, updated_at = excluded.updated_at";
-    HEALTH: "UPDATE agents SET card = $3, health = $4, etag = $5 WHERE name = $1 AND url = $2";
+    // Not where the agent was added anew since it was looked at.
+    HEALTH: "UPDATE agents SET card = $3, health = $4, etag = $5 WHERE name = $1 AND url = $2 AND updated_at = $6";
     DELETE: "DELETE FROM agents WHERE kind = 'external' AND name = $1";
     FORGET_RELAYS: "DELETE FROM relays WHERE agent = $1";
     OPEN_TASKS: "SELECT id FROM tasks WHERE state = 'submitted' AND held = 0 AND target_worker = $1
@@ -178,7 +179,7 @@ impl Write for KeepHealth {
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
         let agent = &self.agent;
         let keep = HEALTH.on(tx.dialect()).bind(agent.name.clone()).bind(agent.url.to_string()).bind(agent.card_column());
-        let keep = keep.bind(to_json(&agent.health)).bind(agent.etag.clone().unwrap_or_default());
+        let keep = keep.bind(to_json(&agent.health)).bind(agent.etag.clone().unwrap_or_default()).bind(agent.updated_at.0);
         if tx.execute_aside(keep).await? > 0 && self.changed {
             let kind = if agent.health.up { kind::AGENT_UP } else { kind::AGENT_DOWN };
             tx.event(event(kind, &agent.name, self.now, json!({ "url": agent.url, "reason": agent.health.reason })));

@@ -172,8 +172,14 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Reads all open webhooks. Those that are not there any more are found when it is their turn.
+    /// Reads all open webhooks, twice: the second time sees what was told of a task between the first one and the watch on it. Those that are not
+    /// there any more are found when it is their turn.
     async fn read_all(&mut self) -> Result<(), StoreError> {
+        self.read_open().await?;
+        self.read_open().await
+    }
+
+    async fn read_open(&mut self) -> Result<(), StoreError> {
         let mut after: Option<WebhookKey> = None;
         loop {
             let open = self.app.store.open_webhooks(after.as_ref(), CHUNK).await?;

@@ -1,6 +1,7 @@
 //! One task that is relayed: sends the message in the version and binding that the agent's card names, follows what becomes of it there, and tells
 //! it here. The attempt's lease says how long ago the agent was heard of; where it is lost, the task waits for it as for a lost worker.
 
+use super::send::not_delivered;
 use crate::app::App;
 use crate::domain::lease::{Phase, Renewal};
 use crate::domain::mirror::{Mirror, News};
@@ -137,12 +138,12 @@ impl Relay {
     async fn follow(mut self) -> Result<(), StoreError> {
         let mut woken = self.app.store.hub().worker(self.holder.clone());
         let mut next_look = Instant::now();
+        let mut quiet = Instant::now() + SILENCE;
         self.heed().await?;
         while !self.over {
             if self.mirror.status.state.is_terminal() {
                 return self.settle().await;
             }
-            let quiet = Instant::now() + SILENCE;
             let app = self.app.clone();
             tokio::select! {
                 () = app.life.stopping() => return Ok(()),
@@ -150,23 +151,27 @@ impl Relay {
                 event = next_of(&mut self.events), if self.events.is_some() => match event {
                     Ok(Some(event)) => {
                         self.pause = SOON;
+                        quiet = Instant::now() + SILENCE;
                         self.renew().await?;
+                        let was_unnamed = self.mirror.task_id.is_empty();
                         self.take(event).await?;
+                        // What was asked of it before it had a name waits.
+                        if was_unnamed {
+                            self.heed().await?;
+                        }
                     }
                     ended => {
-                        if let Err(error) = ended {
-                            tracing::debug!(task.id = %self.task, %error, "the stream of an agent broke");
-                        }
                         self.events = None;
                         next_look = Instant::now();
-                        if self.mirror.task_id.is_empty() {
-                            let error = "the agent took the message, and ended its stream without a word: whether it works on it is not known";
-                            self.fail(("agent_lost", error.to_owned())).await?;
-                        }
+                        self.cut(ended.err()).await?;
                     }
                 },
                 () = sleep_until(quiet), if self.events.is_some() => {
-                    if !self.is_heard().await? {
+                    quiet = Instant::now() + SILENCE;
+                    if self.is_heard().await? {
+                        // What could not be said to it before is said again.
+                        self.heed().await?;
+                    } else {
                         self.events = None;
                         next_look = Instant::now();
                     }
@@ -174,12 +179,28 @@ impl Relay {
                 () = sleep_until(next_look), if self.events.is_none() => {
                     self.look().await?;
                     self.heed().await?;
+                    quiet = Instant::now() + SILENCE;
                     next_look = Instant::now() + self.pause;
                     self.pause = (self.pause * 2).min(LATE);
                 }
             }
         }
         Ok(())
+    }
+
+    /// Its stream is over: with a task it is looked for, without one nobody can know more.
+    async fn cut(&mut self, error: Option<A2aError>) -> Result<(), StoreError> {
+        if let Some(error) = &error {
+            tracing::debug!(task.id = %self.task, %error, "the stream of an agent broke");
+        }
+        match error {
+            _ if !self.mirror.task_id.is_empty() => Ok(()),
+            Some(error @ A2aError::Refused { .. }) => self.fail(not_delivered(&error)).await,
+            _ => {
+                let error = "the agent took the message, and ended its stream without a word: whether it works on it is not known";
+                self.fail(("agent_lost", error.to_owned())).await
+            }
+        }
     }
 
     /// Whether the agent still answers while its stream is silent, and says what the stream said.

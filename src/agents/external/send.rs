@@ -39,7 +39,7 @@ impl Relay {
                 Err(error) if may_repeat(&error) && Instant::now() + pause < until => {
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = self.app.life.stopping() => {}
+                        () = self.app.life.stopping() => return self.fail(not_delivered(&error)).await,
                     }
                     pause = (pause * 2).min(LATE);
                     if !self.is_wanted().await? {
@@ -127,7 +127,8 @@ pub(super) fn may_repeat(error: &A2aError) -> bool {
     matches!(error, A2aError::NotReached { .. } | A2aError::Refused { status: 429 | 503, .. })
 }
 
-fn not_delivered(error: &A2aError) -> Failure {
+/// Why a message was not delivered.
+pub(super) fn not_delivered(error: &A2aError) -> Failure {
     match error {
         A2aError::Refused { status: 401 | 403, .. } => ("agent_auth", format!("{error}; add the agent again with a token that it takes")),
         error if may_repeat(error) => ("agent_unreachable", format!("{error}; nothing was sent, so that the task can be retried")),

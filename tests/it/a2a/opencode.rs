@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 cases! {
     [Opencode, Python] =>
         a_message_is_answered_by_the_model,
-        a_stream_tells_the_words_of_the_model_and_the_files_it_changed,
-        a_run_is_followed_and_canceled,
-        a_conversation_remembers_what_was_said,
+        a_stream_tells_the_words_of_the_model_and_the_files_it_changed within 240,
+        a_run_is_followed_and_canceled within 240,
+        a_conversation_remembers_what_was_said within 240,
         a_permission_is_given_by_a_message;
 }
 

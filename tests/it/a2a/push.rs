@@ -78,6 +78,8 @@ async fn a_webhook_hears_what_a_subscriber_sees(cx: &Cx) -> Result<()> {
         let send = json!({ "message": message("tell", json!({})), "configuration": configuration });
         let mut subscriber = caller.stream("SendStreamingMessage", send, None).await?;
         let mut seen = vec![subscriber.expect().await?.1];
+        // The task as it was then is told as it is now.
+        receiver.until(&path, |event| event["task"].is_object()).await?;
         let given = worker.take().await?;
         worker.start(&given, "ses_sees").await?;
         worker.append(&given, 0, &["one ", "two "]).await?;

@@ -1,16 +1,16 @@
 //! A receiver of webhooks: it keeps what arrives and answers as it was told to.
 
-use super::process::free_port;
 use super::wait::wait_for;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::task::AbortHandle;
 
 /// The largest body that is read.
@@ -45,6 +45,8 @@ struct Book {
 /// A receiver on a port of this machine, running or not. Webhooks are told apart by their paths.
 pub(crate) struct Receiver {
     port: u16,
+    /// Its port, taken and not listened on, until it is started.
+    held: Option<TcpSocket>,
     book: Arc<Mutex<Book>>,
     running: Option<AbortHandle>,
 }
@@ -52,7 +54,9 @@ pub(crate) struct Receiver {
 impl Receiver {
     /// One that is not started yet.
     pub(crate) fn new() -> Result<Self> {
-        Ok(Self { port: free_port()?, book: Arc::default(), running: None })
+        let held = TcpSocket::new_v4()?;
+        held.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        Ok(Self { port: held.local_addr()?.port(), held: Some(held), book: Arc::default(), running: None })
     }
 
     /// One that runs.
@@ -64,7 +68,7 @@ impl Receiver {
 
     /// Starts it.
     pub(crate) async fn begin(&mut self) -> Result<()> {
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).await?;
+        let listener = self.held.take().context("it was started before")?.listen(1_024)?;
         let app = axum::Router::new().fallback(take).with_state(Arc::clone(&self.book));
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
         self.running = Some(serving.abort_handle());
