@@ -16,6 +16,7 @@ PATH=$tools/bin:$PATH
 # Coverage is asked for by flags that the stable compiler keeps back. There is no unsafe code of ours, so that no sanitizer is needed.
 export RUSTC_BOOTSTRAP=1
 
+cargo fuzz build --sanitizer none --target-dir build/fuzz/target
 for target in ${TARGETS:-request told}; do
     corpus=build/fuzz/corpus/$target artifacts=build/fuzz/artifacts/$target
     mkdir -p "$corpus" "$artifacts"
