@@ -68,7 +68,7 @@ fn header<'a>(got: &'a Got, name: &str) -> &'a str {
 }
 
 async fn a_webhook_hears_what_a_subscriber_sees(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     for binding in BINDINGS {
         let (worker, caller) = machine(SERVER.get(cx).await?, binding, &format!("sees-{binding:?}")).await?;
         let path = format!("/{binding:?}");
@@ -107,7 +107,7 @@ async fn a_webhook_hears_what_a_subscriber_sees(cx: &Cx) -> Result<()> {
 }
 
 async fn a_webhook_of_0_3_gets_the_task_at_each_change_of_state(cx: &Cx) -> Result<()> {
-    let (server, receiver) = (SERVER.get(cx).await?, Receiver::start().await?);
+    let (server, receiver) = (SERVER.get(cx).await?, Receiver::start()?);
     let worker = Puller::register(server.client(), "old-sees", json!({})).await?;
     let webhook = json!({ "url": receiver.url("/old"), "token": "t", "authentication": { "schemes": ["Basic"], "credentials": "YTpi" } });
     let said = json!({ "messageId": "m", "role": "user", "parts": [{ "kind": "text", "text": "tell" }], "kind": "message" });
@@ -144,7 +144,7 @@ async fn a_webhook_of_0_3_gets_the_task_at_each_change_of_state(cx: &Cx) -> Resu
 }
 
 async fn a_webhook_that_is_set_later_begins_with_the_task_as_it_is(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "later").await?;
     let task = begin(&caller, None).await?;
     let given = worker.take().await?;
@@ -163,7 +163,7 @@ async fn a_webhook_that_is_set_later_begins_with_the_task_as_it_is(cx: &Cx) -> R
 }
 
 async fn a_webhook_of_a_task_that_has_ended_is_told_so(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "ended").await?;
     let id = begin(&caller, None).await?["id"].clone();
     let given = worker.take().await?;
@@ -183,7 +183,7 @@ async fn a_webhook_of_a_task_that_has_ended_is_told_so(cx: &Cx) -> Result<()> {
 }
 
 async fn another_webhook_under_the_same_id_begins_anew(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "anew").await?;
     let of = |path: &str| json!({ "id": "own", "url": receiver.url(path) });
     let task = begin(&caller, Some(of("/first"))).await?;
@@ -203,7 +203,7 @@ async fn another_webhook_under_the_same_id_begins_anew(cx: &Cx) -> Result<()> {
 }
 
 async fn a_deleted_webhook_hears_nothing_more(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rest, "deleted").await?;
     let task = begin(&caller, Some(json!({ "id": "gone", "url": receiver.url("/gone") }))).await?;
     caller.call("CreateTaskPushNotificationConfig", json!({ "taskId": task["id"], "id": "kept", "url": receiver.url("/kept") })).await?;
@@ -219,7 +219,7 @@ async fn a_deleted_webhook_hears_nothing_more(cx: &Cx) -> Result<()> {
 }
 
 async fn pieces_of_text_that_wait_together_are_one(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "pieces").await?;
     begin(&caller, Some(json!({ "url": receiver.url("/pieces") }))).await?;
     let given = worker.take().await?;

@@ -59,7 +59,7 @@ async fn nothing_is_lost(mut server: Server) -> Result<()> {
     worker.append(&given, 2, &["three"]).await?;
     worker.report(&given, muster_protocol::task::ReportedStatus::Completed, json!({ "result": "one two three" })).await?;
     server.kill().await?;
-    receiver.begin().await?;
+    receiver.begin()?;
     server.restart().await?;
     let heard = receiver.until("/new", is_end).await?;
     let states: Vec<_> = heard.iter().map(told_state).filter(|state| !state.is_empty()).collect();
@@ -80,7 +80,7 @@ async fn nothing_is_lost(mut server: Server) -> Result<()> {
 }
 
 async fn a_try_in_vain_is_repeated_until_it_is_taken(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "vain").await?;
     receiver.reply("/vain", [Reply::Status(500), Reply::Status(503)]);
     begin(&caller, Some(json!({ "url": receiver.url("/vain") }))).await?;
@@ -100,7 +100,7 @@ async fn a_try_in_vain_is_repeated_until_it_is_taken(cx: &Cx) -> Result<()> {
 }
 
 async fn a_receiver_is_left_alone_as_long_as_it_asks_for(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (_worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "alone").await?;
     receiver.reply("/alone", [Reply::With(429, "retry-after", "3".to_owned())]);
     begin(&caller, Some(json!({ "url": receiver.url("/alone") }))).await?;
@@ -111,7 +111,7 @@ async fn a_receiver_is_left_alone_as_long_as_it_asks_for(cx: &Cx) -> Result<()> 
 }
 
 async fn a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "hangs").await?;
     // The first tries of eight webhooks hang until the receiver is gone.
     receiver.reply("/hangs", std::iter::repeat_n(Reply::Never, 100));
@@ -122,7 +122,7 @@ async fn a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks(cx: 
     }
     let hang = wait_for("the receiver to hang", Duration::from_secs(30), async || Ok((receiver.tries("/hangs").len() >= 8).then_some(())));
     hang.await?;
-    let other = Receiver::start().await?;
+    let other = Receiver::start()?;
     let good = json!({ "taskId": task["id"], "id": "good", "url": other.url("/good") });
     caller.call("CreateTaskPushNotificationConfig", good).await?;
     let ended = worker.run(&worker.take().await?, &["one"]).await?;
@@ -133,7 +133,7 @@ async fn a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks(cx: 
 }
 
 async fn a_thousand_webhooks_that_hang_delay_no_other(cx: &Cx) -> Result<()> {
-    let (mut server, slow, good) = (with_settings(cx)?.launch().await?, Receiver::start().await?, Receiver::start().await?);
+    let (mut server, slow, good) = (with_settings(cx)?.launch().await?, Receiver::start()?, Receiver::start()?);
     slow.reply("/slow", std::iter::repeat_n(Reply::Never, 10_000));
     let (worker, caller) = machine(&server, Binding::Rpc, "thousand").await?;
     let mut tasks = Vec::new();
@@ -202,7 +202,7 @@ async fn given_up(http: &Http, task: &Value) -> Result<Value> {
 }
 
 async fn a_receiver_that_refuses_is_given_up_and_the_log_says_so(cx: &Cx) -> Result<()> {
-    let (server, receiver) = (SERVER.get(cx).await?, Receiver::start().await?);
+    let (server, receiver) = (SERVER.get(cx).await?, Receiver::start()?);
     let (worker, caller) = machine(server, Binding::Rpc, "refuses").await?;
     receiver.reply("/gone", [Reply::Status(410)]);
     receiver.reply("/refuses", std::iter::repeat_n(Reply::Status(403), 100));
@@ -225,7 +225,7 @@ async fn a_receiver_that_refuses_is_given_up_and_the_log_says_so(cx: &Cx) -> Res
 }
 
 async fn a_redirect_is_not_followed(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let (_worker, caller) = machine(SERVER.get(cx).await?, Binding::Rpc, "moved").await?;
     let to = |status| Reply::With(status, "location", receiver.url("/elsewhere"));
     receiver.reply("/moved", [to(307), to(302), to(308), to(303), to(301)]);
@@ -268,7 +268,7 @@ async fn addresses_that_are_not_public_are_refused(cx: &Cx) -> Result<()> {
 }
 
 async fn a_name_of_this_machine_is_not_reached(cx: &Cx) -> Result<()> {
-    let receiver = Receiver::start().await?;
+    let receiver = Receiver::start()?;
     let caller = Caller::new(&PUBLIC_ONLY.http(cx).await?, Binding::Rpc)?;
     let task = caller.say("x", json!({})).await?;
     let url = format!("http://localhost:{}/hook", receiver.port());

@@ -60,14 +60,14 @@ impl Receiver {
     }
 
     /// One that runs.
-    pub(crate) async fn start() -> Result<Self> {
+    pub(crate) fn start() -> Result<Self> {
         let mut receiver = Self::new()?;
-        receiver.begin().await?;
+        receiver.begin()?;
         Ok(receiver)
     }
 
     /// Starts it.
-    pub(crate) async fn begin(&mut self) -> Result<()> {
+    pub(crate) fn begin(&mut self) -> Result<()> {
         let listener = self.held.take().context("it was started before")?.listen(1_024)?;
         let app = axum::Router::new().fallback(take).with_state(Arc::clone(&self.book));
         let serving = tokio::spawn(async move { axum::serve(listener, app).await });
