@@ -45,17 +45,7 @@ impl Setup {
 
     /// Waits until a session is told as wanted.
     fn told(&self, id: &str, what: &str, wanted: impl Fn(&Told) -> bool) -> Told {
-        let found = || self.plane.sessions().all.get(id).filter(|told| wanted(told)).cloned();
-        let seen =
-            || format!("{what}; told are {:#?}", self.plane.sessions().all.get(id).map(|told| (told.said(), told.report.message_count)));
-        let begun = std::time::Instant::now();
-        loop {
-            if let Some(told) = found() {
-                return told;
-            }
-            assert!(begun.elapsed() < LONG, "waited in vain for {}", seen());
-            std::thread::sleep(std::time::Duration::from_millis(50));
-        }
+        wait_for(what, LONG, || self.plane.sessions().all.get(id).filter(|told| wanted(told)).cloned())
     }
 }
 
