@@ -21,6 +21,7 @@ pub mod sessions;
 pub mod sql;
 pub mod stream;
 pub mod submit;
+pub mod tail;
 pub mod tasks;
 pub mod tokens;
 pub mod tx;
@@ -37,6 +38,7 @@ use crate::events::Hub;
 use sql::Dialect;
 use sqlx::AnyPool;
 use std::sync::Arc;
+use tail::Tails;
 use writer::Writer;
 
 /// Why the store did not do as asked. Refusals of the domain are not errors: they are values of a write's output.
@@ -87,6 +89,7 @@ pub struct Store {
     readers: AnyPool,
     writer: Writer,
     hub: Arc<Hub>,
+    tails: Arc<Tails>,
     dialect: Dialect,
     identity: Identity,
 }
@@ -148,6 +151,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         relays::ALL,
         stream::ALL,
         submit::ALL,
+        tail::ALL,
         tasks::ALL,
         probe::ALL,
         tokens::ALL,

@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::events::Signal;
+use crate::store::tail::{Tail, TailRead};
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -17,6 +18,7 @@ use muster_protocol::task::{OutputItem, TaskOutput};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::VecDeque;
+use std::sync::Arc;
 use utoipa::IntoParams;
 
 /// How many entries are read in one go.
@@ -38,7 +40,7 @@ pub(crate) async fn follow(
     app.task_for(&who, id).await?;
     let entries = follow_entries(app.clone(), id, after.unwrap_or(0));
     let events = entries.map(|step| match step {
-        Step::Entry(entry) => event(entry.kind.as_str(), Some(entry.task_seq), &entry),
+        Step::Entry(entry) => event(entry.kind.as_str(), Some(entry.task_seq), &*entry),
         Step::Done(done) => event(DONE_EVENT, None, &done),
     });
     Ok(answer(&app.life, events))
@@ -107,7 +109,7 @@ pub(crate) async fn output(
 /// A step of a followed task.
 pub(crate) enum Step {
     /// The next entry.
-    Entry(StreamEntry),
+    Entry(Arc<StreamEntry>),
     /// It has ended: its status and state.
     Done(serde_json::Value),
 }
@@ -116,15 +118,17 @@ struct Follower {
     app: App,
     task: TaskId,
     after: u64,
+    tail: Arc<Tail>,
     signal: Signal,
-    ready: VecDeque<StreamEntry>,
+    ready: VecDeque<Arc<StreamEntry>>,
     over: bool,
 }
 
 /// The entries of a task after a place, as they come, and its end. What is not read is not fetched.
 pub(crate) fn follow_entries(app: App, task: TaskId, after: u64) -> impl Stream<Item = Step> + Send {
-    let signal = app.store.hub().task(task);
-    let follower = Follower { app, task, after, signal, ready: VecDeque::new(), over: false };
+    let tail = app.store.tail(task);
+    let signal = tail.signal();
+    let follower = Follower { app, task, after, tail, signal, ready: VecDeque::new(), over: false };
     unfold(follower, |mut follower| async move {
         let step = follower.next().await?;
         Some((step, follower))
@@ -141,9 +145,8 @@ impl Follower {
                 self.after = entry.task_seq;
                 return Some(Step::Entry(entry));
             }
-            self.signal.mark_unchanged();
-            // The task is read first: if it has ended, the entries read after it are all there will be.
-            let (record, entries) = match self.read().await {
+            let change = *self.signal.borrow_and_update();
+            let TailRead { entries, state } = match self.app.store.read_tail(&self.tail, self.after, change).await {
                 Ok(read) => read,
                 Err(error) => {
                     // The viewer reconnects and goes on after its last entry.
@@ -153,7 +156,7 @@ impl Follower {
             };
             self.ready.extend(entries);
             if self.ready.is_empty() {
-                let state = record?;
+                let state = state?;
                 if state.is_terminal() {
                     self.over = true;
                     return Some(Step::Done(json!({ "status": state.status(), "state": state })));
@@ -163,12 +166,6 @@ impl Follower {
                 }
             }
         }
-    }
-
-    async fn read(&self) -> Result<(Option<muster_protocol::task::TaskState>, Vec<StreamEntry>), crate::store::StoreError> {
-        let state = self.app.store.task(self.task).await?.map(|record| record.task.state);
-        let entries = self.app.store.entries(self.task, self.after, CHUNK).await?;
-        Ok((state, entries))
     }
 }
 

@@ -93,7 +93,7 @@ impl Store {
         let conn = WriterConnection::new(conn, options.url, dialect, identity.clone());
         let writer = Writer::start(conn, Arc::clone(&hub), options.clock, options.ids, options.queue);
         let writer = writer.map_err(|e| OpenError::Unusable { reason: format!("the thread that writes cannot be started: {e}") })?;
-        Ok(Self { readers, writer, hub, dialect, identity })
+        Ok(Self { readers, writer, hub, tails: Arc::default(), dialect, identity })
     }
 }
 

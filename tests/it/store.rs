@@ -18,6 +18,7 @@ mod report;
 mod resume;
 mod sessions;
 mod submit;
+mod tail;
 mod walk;
 mod webhooks;
 
@@ -42,6 +43,7 @@ pub(crate) fn cases() -> Vec<Case> {
         resume::cases(),
         sessions::cases(),
         submit::cases(),
+        tail::cases(),
         walk::cases(),
         webhooks::cases(),
     ];

@@ -1,6 +1,6 @@
 //! Streams: every subscriber sees the same events in the same order, and whoever reconnects misses nothing.
 
-use super::caller::{BINDINGS, Caller, Events, OF_JSON, message};
+use super::caller::{BINDINGS, Binding, Caller, Events, OF_JSON, message};
 use crate::support::{Cx, Puller, Shared, cases};
 use anyhow::{Context, Result, ensure};
 use muster_protocol::stream::EntryKind;
@@ -11,7 +11,8 @@ cases! {
     [] =>
         a_message_is_streamed_from_its_task_to_its_end,
         every_subscriber_sees_the_same_and_a_reconnected_one_misses_nothing,
-        a_stream_of_one_turn_ends_with_a_question_and_a_subscription_does_not;
+        a_stream_of_one_turn_ends_with_a_question_and_a_subscription_does_not,
+        two_hundred_subscribers_see_the_same_and_a_slow_one_gets_all_of_it within 120;
 }
 
 static SERVER: Shared = Shared::embedded("a2a-streams", "name = \"Server-A\"\n");
@@ -142,5 +143,45 @@ async fn a_stream_of_one_turn_ends_with_a_question_and_a_subscription_does_not(c
             ensure!(told == ["status WORKING", "status COMPLETED"], "{told:?}");
         }
     }
+    Ok(())
+}
+
+/// One of them reads nothing until the end. More is told meanwhile than is kept for those who follow.
+async fn two_hundred_subscribers_see_the_same_and_a_slow_one_gets_all_of_it(cx: &Cx) -> Result<()> {
+    let worker = Puller::register(SERVER.get(cx).await?.client(), "tells-many", json!({})).await?;
+    let caller = Caller::new(&SERVER.http(cx).await?, Binding::Rpc)?.at("tells-many");
+    let begin = json!({ "message": message("tell", json!({})), "configuration": { "returnImmediately": true } });
+    let id = caller.call("SendMessage", begin).await?["task"]["id"].clone();
+    let given = worker.take().await?;
+    worker.start(&given, "ses_many").await?;
+    let subscribe = async || caller.stream("SubscribeToTask", json!({ "id": id }), None).await;
+    let mut slow = subscribe().await?;
+    let (place, _) = slow.expect().await?;
+    let mut others = Vec::new();
+    for _ in 0..200 {
+        let mut other = subscribe().await?;
+        ensure!(other.expect().await?.0 == place, "another beginning");
+        others.push(tokio::spawn(other.rest()));
+    }
+    let long = "x".repeat(4_000);
+    for seq in 0..320 {
+        let text = if seq % 16 == 0 { format!("{seq} {long}") } else { format!("{seq} ") };
+        worker.append(&given, seq, &[&text]).await?;
+    }
+    let end = json!({ "result": "all" });
+    worker.report(&given, ReportedStatus::Completed, end).await?;
+    let mut first: Option<Vec<_>> = None;
+    for other in others {
+        let told = other.await??;
+        ensure!(first.as_ref().is_none_or(|first| *first == told), "they differ");
+        first = Some(told);
+    }
+    let first = first.context("nobody")?;
+    let texts = first.iter().filter_map(|(_, event)| event["artifactUpdate"]["artifact"]["parts"][0]["text"].as_str());
+    let numbers = texts.filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
+    ensure!(numbers.eq(0..320), "not all of it was told, or in another order");
+    ensure!(first.iter().map(|(place, _)| place).is_sorted(), "the places do not rise");
+    ensure!(first.last().is_some_and(|(_, event)| short(event) == "status COMPLETED"), "{:?}", first.last());
+    ensure!(slow.rest().await? == first, "the slow one got something else");
     Ok(())
 }
