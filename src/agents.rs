@@ -12,11 +12,11 @@ mod specialist;
 pub use directory::{Agent, Machine};
 pub use entries::AgentAddress;
 pub use external::{Relays, look_at_agents, relay_waiting};
+pub use specialist::Fitting;
 
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::store::events::RecordEvent;
 use crate::store::submit::{Answer, SubmitTask};
 use crate::store::tx::NewEvent;
 use crate::tasks::{ANSWERED_MODE, Place};
@@ -78,6 +78,22 @@ impl Message {
     }
 }
 
+/// A message on its way to the agent that answers it.
+struct Letter<'a> {
+    who: &'a Principal,
+    message: &'a Message,
+    /// The name of the agent.
+    agent: String,
+    /// The event that tells of it, where it is not told already: it is written with the task.
+    event: Option<NewEvent>,
+}
+
+impl<'a> Letter<'a> {
+    fn new(who: &'a Principal, message: &'a Message, agent: String) -> Self {
+        Self { who, message, agent, event: None }
+    }
+}
+
 /// A message that an agent has accepted.
 #[derive(Debug, Clone)]
 pub struct Begun {
@@ -135,39 +151,38 @@ impl App {
         message.metadata.entry(AGENT_KEY).or_insert_with(|| json!(name));
         let data = json!({ "agent": name, "length": message.prompt().len(), "from": who.id });
         let event = NewEvent { kind: kind::AGENT_MESSAGE, subject: format!("agents/{name}"), at: self.now(), data };
-        self.store.write(RecordEvent(event)).await?;
+        let letter = Letter { event: Some(event), ..Letter::new(who, &message, name) };
         match agent {
-            Agent::Monitor => {
-                let text = self.report_status().await?;
-                self.answered(who, &message, name, text).await
-            }
+            Agent::Monitor => self.let_monitor_answer(letter).await,
             Agent::Coordinator => {
                 let text = self.say_what_there_is(&message).await?;
-                self.answered(who, &message, name, text).await
+                self.answered(letter, text).await
             }
-            Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name).await,
-            Agent::Conformance => self.let_conformance_answer(who, &message, name).await,
-            Agent::External(external) => self.relay_message(who, &message, external, name).await,
+            Agent::Specialist(n) => self.let_specialist_answer(letter, n).await,
+            Agent::Conformance => self.let_conformance_answer(letter).await,
+            Agent::External(external) => self.relay_message(letter, external).await,
             Agent::Machine(machine, _) => {
                 let target = Target { worker: Some(machine.0), codebase: message.codebase.clone(), ..Target::default() };
-                self.hand_over(who, &message, target, name).await
+                self.hand_over(letter, target).await
             }
         }
     }
 
     /// Stores a message that this server has answered itself.
-    async fn answered(&self, who: &Principal, message: &Message, agent: String, text: String) -> Result<Begun, ApiError> {
+    async fn answered(&self, letter: Letter<'_>, text: String) -> Result<Begun, ApiError> {
+        let Letter { who, message, agent, event } = letter;
         let now = self.now();
         let target = Target { agent: Some(agent.clone()), ..Target::default() };
         let wanted = Wanted { mode: Some(ANSWERED_MODE.to_owned()), model: None, ..message.wanted(target) };
         let task = self.new_task(who, wanted, Place::default(), now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Given(text)), now }).await?;
+        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Given(text)), message: event, now }).await?;
         Ok(Begun { agent, task })
     }
 
     /// Gives a message to a registered machine.
-    async fn hand_over(&self, who: &Principal, message: &Message, target: Target, agent: String) -> Result<Begun, ApiError> {
-        let task = self.submit(who, message.wanted(target), None).await?;
+    async fn hand_over(&self, letter: Letter<'_>, target: Target) -> Result<Begun, ApiError> {
+        let Letter { who, message, agent, event } = letter;
+        let task = self.submit_message(who, message.wanted(target), event).await?;
         Ok(Begun { agent, task })
     }
 

@@ -1,6 +1,6 @@
 //! What a handler may use.
 
-use crate::agents::Relays;
+use crate::agents::{Fitting, Relays};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::dispatch::Pulls;
@@ -38,6 +38,8 @@ pub struct Parts {
     pub leases: Mutex<Leases>,
     /// Who was heard of when.
     pub presence: Presence,
+    /// The machines that fit the worker agents.
+    pub fitting: Fitting,
     /// The tasks that are relayed to agents of others.
     pub relays: Relays,
     /// The pulls that wait.
@@ -67,6 +69,7 @@ impl App {
             pulls,
             counted,
             cards: Mutex::default(),
+            fitting: Fitting::default(),
             relays: Relays::default(),
             started,
         }))

@@ -12,6 +12,7 @@ use muster_protocol::ids::{TaskId, WorkerId};
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::watch;
 
 /// What a commit changed, as far as somebody may wait for it.
@@ -25,6 +26,8 @@ pub enum Wake {
     AnyWorker,
     /// A task got or lost a webhook.
     Webhooks(TaskId),
+    /// A worker came, left, or is another than before.
+    Registry,
 }
 
 /// A count that rises with every wake-up. Seen counts are passed over; `changed` waits for the next.
@@ -37,6 +40,7 @@ pub struct Hub {
     tasks: Signals<TaskId>,
     workers: Signals<WorkerId>,
     watched: Watched,
+    registry: AtomicU64,
     /// Rotates the workers to wake for a task that any may take.
     turn: Mutex<usize>,
 }
@@ -48,7 +52,8 @@ const WOKEN_FOR_ANY: usize = 16;
 impl Default for Hub {
     fn default() -> Self {
         let (tasks, workers) = (Signals::default(), Signals::default());
-        Self { log: watch::Sender::new(0), tasks, workers, watched: Watched::default(), turn: Mutex::new(0) }
+        let registry = AtomicU64::new(0);
+        Self { log: watch::Sender::new(0), tasks, workers, watched: Watched::default(), registry, turn: Mutex::new(0) }
     }
 }
 
@@ -64,6 +69,7 @@ impl Hub {
                 Wake::Worker(id) => self.workers.raise(id),
                 Wake::AnyWorker => self.wake_some_workers(),
                 Wake::Webhooks(id) => self.watched.webhooks(*id),
+                Wake::Registry => self.registry_changed(),
             }
         }
         self.log.send_if_modified(|head| {
@@ -97,8 +103,19 @@ impl Hub {
         &self.watched
     }
 
-    /// Wakes everybody, after a commit of which only the outcome is known.
+    /// The version of the registry of workers: what is read after this call is not older. A change is counted before it is answered.
+    #[must_use]
+    pub fn registry(&self) -> u64 {
+        self.registry.load(Ordering::Acquire)
+    }
+
+    fn registry_changed(&self) {
+        self.registry.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Wakes everybody, after a commit of which only the outcome is known, or not even that.
     pub fn wake_all(&self) {
+        self.registry_changed();
         self.tasks.raise_all();
         self.workers.raise_all();
         self.watched.missed();

@@ -12,8 +12,9 @@ use crate::dispatch::millis;
 use crate::domain::matching::writes;
 use crate::error::ApiError;
 use crate::store::attempts::{CancelOutcome, CancelTask, Report, ReportOutcome};
-use crate::store::submit::{NewTask, SubmitTask, Submitted};
+use crate::store::submit::{IdempotencyKey, NewTask, SubmitTask, Submitted};
 use crate::store::tasks::TaskRecord;
+use crate::store::tx::NewEvent;
 use crate::sync::lock;
 use crate::telemetry::metric;
 pub(crate) use check::title_of;
@@ -37,20 +38,38 @@ impl App {
     /// # Errors
     /// [`ApiError`]: every wrong field, an unknown place, another body under the key.
     pub async fn submit(&self, who: &Principal, wanted: Wanted, key: Option<String>) -> Result<Task, ApiError> {
-        let now = self.now();
         let key = key.map(|key| idempotency_key(key, &wanted)).transpose()?;
         // What was accepted once is answered again, whatever has changed since.
         if let Some(key) = &key
-            && let Some((hash, task)) = self.store.submitted_with(&who.id, &key.key, now).await?
+            && let Some((hash, task)) = self.store.submitted_with(&who.id, &key.key, self.now()).await?
             && hash == key.hash
             && let Some(known) = self.store.task(task).await?
         {
             return Ok(known.task);
         }
+        self.submit_new(who, wanted, key, None).await
+    }
+
+    /// Accepts a task that a message became, with the event that tells of the message.
+    ///
+    /// # Errors
+    /// As of [`Self::submit`].
+    pub async fn submit_message(&self, who: &Principal, wanted: Wanted, message: Option<NewEvent>) -> Result<Task, ApiError> {
+        self.submit_new(who, wanted, None, message).await
+    }
+
+    async fn submit_new(
+        &self,
+        who: &Principal,
+        wanted: Wanted,
+        key: Option<IdempotencyKey>,
+        message: Option<NewEvent>,
+    ) -> Result<Task, ApiError> {
+        let now = self.now();
         check(&wanted, now)?;
         let place = self.resolve(who, &wanted).await?;
         let task = self.new_task(who, wanted, place, now);
-        self.store_new(SubmitTask { task, key, answer: None, now }).await
+        self.store_new(SubmitTask { task, key, answer: None, message, now }).await
     }
 
     /// Stores a new task and answers it.
@@ -239,7 +258,7 @@ impl App {
             max_attempts: old.max_attempts,
             metadata: old.metadata,
         };
-        self.store_new(SubmitTask { task, key: None, answer: None, now }).await
+        self.store_new(SubmitTask { task, key: None, answer: None, message: None, now }).await
     }
 
     /// Submits the next turn of a task's conversation; model and mode are those before if absent.

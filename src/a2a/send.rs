@@ -4,7 +4,7 @@ use super::asked::Asked;
 use super::error::{A2aError, Outcome};
 use super::incoming::{check, message_of};
 use super::stream::{Events, From};
-use super::view::Want;
+use super::view::{Want, view_answered};
 use crate::agents::{LONGEST_WAIT, Message};
 use crate::domain::answering::{self, from_message};
 use crate::error::ApiError;
@@ -39,6 +39,8 @@ struct Begun {
     after: u64,
     /// What it answers.
     answered: Option<InteractionId>,
+    /// The task itself, where it was answered at once.
+    at_once: Option<ToldTask>,
 }
 
 impl Asked {
@@ -53,12 +55,15 @@ impl Asked {
             Accepted::Task(accepted) => accepted,
             Accepted::Answered(answer) => return Ok(SendMessageResponse::Message(answer)),
         };
+        let want = Want::all(configuration.history_length)?;
+        if let Some(told) = &accepted.at_once {
+            return Ok(SendMessageResponse::Task(view_answered(&self.app, told, want).await?));
+        }
         let told = if configuration.return_immediately {
             self.reread(accepted.task).await?
         } else {
             self.settled(accepted.task, LONGEST_WAIT, true).await?
         };
-        let want = Want::all(configuration.history_length)?;
         Ok(SendMessageResponse::Task(self.view(&told, want).await?))
     }
 
@@ -140,7 +145,11 @@ impl Asked {
         let accepted = match request.message.task_id.as_deref().filter(|id| !id.is_empty()) {
             Some(id) => self.go_on(id, request, message).await?,
             None if let Some(text) = self.app.bare_answer(&message).await? => return Ok(Accepted::Answered(self.bare(&message, text))),
-            None => Begun { task: self.app.begin_message(&self.who, message).await?.task.id, after: 0, answered: None },
+            None => {
+                let task = self.app.begin_message(&self.who, message).await?.task;
+                let (id, is_over) = (task.id, task.state.is_terminal());
+                Begun { task: id, after: 0, answered: None, at_once: is_over.then(|| ToldTask::answered(task)) }
+            }
         };
         if let Some(webhook) = webhook {
             self.put_push(accepted.task, webhook, Some(accepted.after)).await?;
@@ -178,7 +187,7 @@ impl Asked {
         if let Some(asked) = self.asks(&told).await? {
             let (after, answered) = (task.entries, Some(asked.id));
             self.answer(&told, asked, request, &message).await?;
-            return Ok(Begun { task: task.id, after, answered });
+            return Ok(Begun { task: task.id, after, answered, at_once: None });
         }
         let wanted = Wanted {
             prompt: message.prompt(),
@@ -189,7 +198,7 @@ impl Asked {
             ..Wanted::default()
         };
         let next = self.app.submit(&self.who, wanted, None).await?;
-        Ok(Begun { task: next.id, after: 0, answered: None })
+        Ok(Begun { task: next.id, after: 0, answered: None, at_once: None })
     }
 
     /// A message to a task that an agent of this server answers itself.
@@ -200,7 +209,7 @@ impl Asked {
             said::Message { context_id: Some(task.context_id.to_string()), task_id: Some(task.id.to_string()), ..request.message.clone() };
         let messages = question.into_iter().map(|question| *question).chain([said]).collect();
         if self.waits(told).await? && self.app.go_on_itself(task.id, task.state, messages, message).await? {
-            return Ok(Begun { task: task.id, after: task.entries, answered: None });
+            return Ok(Begun { task: task.id, after: task.entries, answered: None, at_once: None });
         }
         let reason = format!("task {} asks nothing now; send the message when it does, or without taskId", task.id);
         Err(A2aError::new(ErrorKind::UnsupportedOperation, reason))

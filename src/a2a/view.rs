@@ -6,6 +6,7 @@ use super::incoming::MESSAGE_KEY;
 use crate::app::App;
 use crate::domain::projection::{Projection, changed_files, question};
 use crate::store::a2a::ToldTask;
+use crate::store::submit::answer_entries;
 use muster_protocol::a2a::{Message, Metadata, Part, Role, State, Task, TaskStatus};
 use muster_protocol::ids::TaskId;
 use muster_protocol::interaction::{Interaction, InteractionState};
@@ -84,9 +85,27 @@ pub(super) async fn view(app: &App, told: &ToldTask, want: Want) -> Outcome<Task
 /// # Errors
 /// Of the store.
 pub(super) async fn view_with(app: &App, told: &ToldTask, want: Want, later: &HashMap<TaskId, Vec<Message>>) -> Outcome<Task> {
+    let needs_folding = want.artifacts || told.record.is_own();
+    let folded = if needs_folding { Some(fold(app, told, told.record.task.entries).await?) } else { None };
+    put_together(app, told, want, folded, later.get(&told.record.task.id)).await
+}
+
+/// A task that was answered with its submit, as it is now. All of it is known: nothing is read.
+///
+/// # Errors
+/// Of the store.
+pub(super) async fn view_answered(app: &App, told: &ToldTask, want: Want) -> Outcome<Task> {
+    let task = &told.record.task;
+    let mut folded = begin_fold(told);
+    for entry in answer_entries(task.result.as_deref().unwrap_or_default(), told.status_at) {
+        folded.apply(&entry);
+    }
+    put_together(app, told, want, Some(folded), None).await
+}
+
+async fn put_together(app: &App, told: &ToldTask, want: Want, folded: Option<Projection>, later: Option<&Vec<Message>>) -> Outcome<Task> {
     let task = &told.record.task;
     let is_own = told.record.is_own();
-    let folded = if want.artifacts || is_own { Some(fold(app, told, task.entries).await?) } else { None };
     // What an agent of this server says with a state is in its stream alone.
     let said = folded.as_ref().filter(|_| is_own).and_then(|folded| folded.status.message.clone());
     let artifacts = folded.filter(|_| want.artifacts).map(|folded| {
@@ -98,7 +117,7 @@ pub(super) async fn view_with(app: &App, told: &ToldTask, want: Want, later: &Ha
         context_id: task.context_id.to_string(),
         status: status(app, told, said).await?,
         artifacts,
-        history: history(told, want.history, later.get(&task.id)),
+        history: history(told, want.history, later),
         metadata: metadata(told),
     })
 }
@@ -125,7 +144,7 @@ pub(super) async fn view_at(app: &App, told: &ToldTask, at: u64, projection: &Pr
 /// Of the store.
 pub(super) async fn fold(app: &App, told: &ToldTask, upto: u64) -> Outcome<Projection> {
     let task = &told.record.task;
-    let mut projection = Projection::new(task.id.to_string(), task.context_id.to_string(), task.created_at);
+    let mut projection = begin_fold(told);
     let mut after = 0;
     while after < upto {
         let entries = app.store.said(task.id, after, upto, CHUNK).await?;
@@ -136,6 +155,11 @@ pub(super) async fn fold(app: &App, told: &ToldTask, upto: u64) -> Outcome<Proje
         }
     }
     Ok(projection)
+}
+
+fn begin_fold(told: &ToldTask) -> Projection {
+    let task = &told.record.task;
+    Projection::new(task.id.to_string(), task.context_id.to_string(), task.created_at)
 }
 
 async fn status(app: &App, told: &ToldTask, said: Option<Box<Message>>) -> Outcome<TaskStatus> {

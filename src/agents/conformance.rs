@@ -1,10 +1,9 @@
 //! The agent that the official conformance kit of A2A talks to (`a2a.conformance_agent`): what it does is said by how the id of the message begins.
 //! Its tasks are tasks like any other, told a step at a time.
 
-use super::{Begun, Message};
+use super::{Begun, Letter, Message};
 use crate::agents::Agent;
 use crate::app::App;
-use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::store::own::{Step, TellOwn};
 use crate::store::submit::{Answer, SubmitTask};
@@ -99,15 +98,16 @@ fn script(message_id: &str) -> Script {
 }
 
 impl App {
-    pub(super) async fn let_conformance_answer(&self, who: &Principal, message: &Message, name: String) -> Result<Begun, ApiError> {
+    pub(super) async fn let_conformance_answer(&self, letter: Letter<'_>) -> Result<Begun, ApiError> {
+        let Letter { who, message, agent, event } = letter;
         let now = self.now();
-        let target = Target { agent: Some(name.clone()), ..Target::default() };
+        let target = Target { agent: Some(agent.clone()), ..Target::default() };
         let deadline = Some(muster_protocol::time::Timestamp(now.0.saturating_add(DEADLINE_MS)));
         let wanted = Wanted { mode: Some(ANSWERED_MODE.to_owned()), model: None, deadline, ..message.wanted(target) };
         let task = self.new_task(who, wanted, Place::default(), now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Begun), now }).await?;
+        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Begun), message: event, now }).await?;
         self.act(task.id, &message.id);
-        Ok(Begun { agent: name, task })
+        Ok(Begun { agent, task })
     }
 
     /// What is answered to a message without a task; nothing where there is to be one.

@@ -8,9 +8,8 @@ mod send;
 
 pub use run::{Relays, relay_waiting};
 
-use super::{Begun, Message};
+use super::{Begun, Letter};
 use crate::app::App;
-use crate::auth::Principal;
 use crate::domain::health::Health;
 use crate::domain::naming::{is_fit, unique_names};
 use crate::error::ApiError;
@@ -109,19 +108,14 @@ impl App {
     }
 
     /// Makes a message a task that is relayed.
-    pub(super) async fn relay_message(
-        &self,
-        who: &Principal,
-        message: &Message,
-        external: String,
-        agent: String,
-    ) -> Result<Begun, ApiError> {
+    pub(super) async fn relay_message(&self, letter: Letter<'_>, external: String) -> Result<Begun, ApiError> {
+        let Letter { who, message, agent, event } = letter;
         let now = self.now();
         let target = Target { agent: Some(external.clone()), ..Target::default() };
         let wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..message.wanted(target) };
         let place = Place { worker: Some(holder_of(&external)), ..Place::default() };
         let task = self.new_task(who, wanted, place, now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: None, now }).await?;
+        let task = self.store_new(SubmitTask { task, key: None, answer: None, message: event, now }).await?;
         run::relay_next(self, &external).await?;
         Ok(Begun { agent, task })
     }

@@ -1,6 +1,6 @@
 //! Interventions: a human tells a task, a machine or an agent something, and it reaches it.
 
-use super::{Agent, Message};
+use super::{Agent, Letter, Message};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
@@ -87,13 +87,13 @@ impl App {
                 let agent = Some(self.config.agents[n].name.clone());
                 self.hand_to(who, message.text, Target { agent, ..Target::default() }).await?
             }
-            Agent::Specialist(n) => self.let_specialist_answer(who, &message, n, name.clone()).await?.task,
-            Agent::External(external) => self.relay_message(who, &message, external, name.clone()).await?.task,
-            Agent::Monitor => self.answered(who, &message, name.clone(), self.report_status().await?).await?.task,
-            Agent::Conformance => self.let_conformance_answer(who, &message, name.clone()).await?.task,
+            Agent::Specialist(n) => self.let_specialist_answer(Letter::new(who, &message, name.clone()), n).await?.task,
+            Agent::External(external) => self.relay_message(Letter::new(who, &message, name.clone()), external).await?.task,
+            Agent::Monitor => self.let_monitor_answer(Letter::new(who, &message, name.clone())).await?.task,
+            Agent::Conformance => self.let_conformance_answer(Letter::new(who, &message, name.clone())).await?.task,
             Agent::Coordinator => {
                 let text = self.say_what_there_is(&message).await?;
-                self.answered(who, &message, name.clone(), text).await?.task
+                self.answered(Letter::new(who, &message, name.clone()), text).await?.task
             }
         };
         Ok(Reached { name, subject, task, continues })

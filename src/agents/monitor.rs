@@ -1,13 +1,24 @@
 //! The monitor: answers from the event log and the registry.
 
+use super::{Begun, Letter};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::store::events::RecordEvent;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 impl App {
+    pub(super) async fn let_monitor_answer(&self, mut letter: Letter<'_>) -> Result<Begun, ApiError> {
+        // Its report counts the message too.
+        if let Some(event) = letter.event.take() {
+            self.store.write(RecordEvent(event)).await?;
+        }
+        let text = self.report_status().await?;
+        self.answered(letter, text).await
+    }
+
     /// What there is and what happened, in words.
-    pub(super) async fn report_status(&self) -> Result<String, ApiError> {
+    async fn report_status(&self) -> Result<String, ApiError> {
         let status = self.status().await?;
         let events = self.counts_by_kind().await?;
         let total: u64 = events.values().sum();

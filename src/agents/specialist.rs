@@ -1,46 +1,63 @@
 //! Worker agents: they give work to a matching machine; with none, they do a small honest job on the text or data themselves, and say so.
 
-use super::{Begun, Message};
+use super::{Begun, Letter, Message};
 use crate::app::App;
-use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::presence::is_there;
+use crate::store::workers::WorkerRecord;
+use crate::sync::lock;
 use muster_protocol::task::Target;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::sync::{Arc, Mutex};
 
 impl App {
-    pub(super) async fn let_specialist_answer(
-        &self,
-        who: &Principal,
-        message: &Message,
-        n: usize,
-        name: String,
-    ) -> Result<Begun, ApiError> {
+    pub(super) async fn let_specialist_answer(&self, letter: Letter<'_>, n: usize) -> Result<Begun, ApiError> {
         let agent = &self.config.agents[n];
         if self.has_machine_for(n).await? {
             let target = Target { agent: Some(agent.name.clone()), ..Target::default() };
-            return self.hand_over(who, message, target, name).await;
+            return self.hand_over(letter, target).await;
         }
-        let text =
-            format!("{name} ({}) has no machine with OpenCode to ask. What it can say by itself:\n{}", agent.specialty, describe(message));
-        self.answered(who, message, name, text).await
+        let (name, can) = (&letter.agent, describe(letter.message));
+        let text = format!("{name} ({}) has no machine with OpenCode to ask. What it can say by itself:\n{can}", agent.specialty);
+        self.answered(letter, text).await
     }
 
     /// Whether a machine is there that can do a worker agent's work.
     pub(super) async fn has_machine_for(&self, n: usize) -> Result<bool, ApiError> {
+        let fitting = self.fitting(n).await?;
+        Ok(fitting.iter().any(|record| is_there(&self.shown(record, &BTreeMap::new()))))
+    }
+
+    /// The machines that can do a worker agent's work when they are there.
+    async fn fitting(&self, n: usize) -> Result<Arc<[WorkerRecord]>, ApiError> {
+        // Whoever changes the registry after this makes what is read now out of date.
+        let version = self.store.hub().registry();
+        if let Some((known, fitting)) = lock(&self.fitting.0).get(&n)
+            && *known == version
+        {
+            return Ok(Arc::clone(fitting));
+        }
         let agent = &self.config.agents[n];
-        let workers = self.workers(None).await?;
-        let mut fitting = workers.iter().filter(|worker| {
-            is_there(worker)
-                && worker.has_opencode()
-                && agent.capability.as_ref().is_none_or(|wanted| worker.capabilities.contains(wanted))
-                && agent.model.as_ref().is_none_or(|wanted| worker.models.iter().any(|model| model.id == *wanted))
+        let mut workers = self.store.workers(agent.model.as_deref()).await?;
+        workers.retain(|record| {
+            let worker = &record.worker;
+            !record.gone && worker.has_opencode() && agent.capability.as_ref().is_none_or(|wanted| worker.capabilities.contains(wanted))
         });
-        Ok(fitting.next().is_some())
+        for record in &mut workers {
+            // The largest part of it, and not looked at.
+            record.worker.models = Vec::new();
+        }
+        let fitting: Arc<[WorkerRecord]> = workers.into();
+        lock(&self.fitting.0).insert(n, (version, Arc::clone(&fitting)));
+        Ok(fitting)
     }
 }
+
+/// For each worker agent, by its place: the machines that fit it, and of which version of the registry they are.
+#[derive(Debug, Default)]
+pub struct Fitting(Mutex<HashMap<usize, (u64, Arc<[WorkerRecord]>)>>);
 
 /// Parses, counts and summarises what a message holds.
 fn describe(message: &Message) -> String {

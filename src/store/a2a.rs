@@ -8,7 +8,7 @@ use super::{Store, StoreError, Tx, Write};
 use muster_protocol::a2a::Message;
 use muster_protocol::ids::{ContextId, PrincipalId, TaskId, WorkerId};
 use muster_protocol::stream::StreamEntry;
-use muster_protocol::task::TaskState;
+use muster_protocol::task::{Task, TaskState};
 use muster_protocol::time::Timestamp;
 use sqlx::any::AnyRow;
 use std::collections::HashMap;
@@ -20,6 +20,28 @@ pub struct ToldTask {
     pub record: TaskRecord,
     /// Since when.
     pub status_at: Timestamp,
+}
+
+impl ToldTask {
+    /// A task that an agent of this server has just answered, as it would be read.
+    #[must_use]
+    pub fn answered(task: Task) -> Self {
+        let status_at = task.completed_at.unwrap_or(task.created_at);
+        let record = TaskRecord {
+            target_worker: task.worker_id.clone(),
+            target_codebase: None,
+            runs_in: None,
+            writing: false,
+            held: false,
+            holder: None,
+            losses: 0,
+            continuation: false,
+            disconnected_at: None,
+            cancel_asked_at: None,
+            task,
+        };
+        Self { record, status_at }
+    }
 }
 
 /// Which agent's tasks a list shows.

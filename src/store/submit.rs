@@ -10,9 +10,10 @@ use super::{ReadAhead, Store, StoreError, Tx, Write};
 use crate::events::Wake;
 use muster_protocol::event::kind;
 use muster_protocol::ids::{CodebaseId, ContextId, PrincipalId, SessionId, TaskId, WorkerId};
-use muster_protocol::stream::{Delta, EntryKind, StatusNote};
+use muster_protocol::stream::{Delta, EntryKind, StatusNote, StreamEntry};
 use muster_protocol::task::{OnLost, PENDING_CODEBASE, Target, Task, TaskState};
 use muster_protocol::time::Timestamp;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -100,8 +101,25 @@ pub struct SubmitTask {
     pub key: Option<IdempotencyKey>,
     /// What an agent of this server answers; a worker does if absent.
     pub answer: Option<Answer>,
+    /// The event of the message that it is made of.
+    pub message: Option<NewEvent>,
     /// When.
     pub now: Timestamp,
+}
+
+/// The entries with which the stream of a task that was answered at once begins and ends.
+#[must_use]
+pub fn answer_entries(text: &str, at: Timestamp) -> [StreamEntry; 2] {
+    let entry = |task_seq, kind, data: String| StreamEntry {
+        task_seq,
+        attempt: 0,
+        at,
+        kind,
+        data: RawValue::from_string(data).unwrap_or_else(|_| RawValue::NULL.to_owned()),
+    };
+    let text = Delta { part: "answer".to_owned(), delta: text.to_owned() };
+    let state = StatusNote { state: TaskState::Completed.as_str().to_owned(), ..StatusNote::default() };
+    [entry(1, EntryKind::Text, to_json(&text)), entry(2, EntryKind::Status, to_json(&state))]
 }
 
 /// What became of a submit.
@@ -307,18 +325,22 @@ impl SubmitTask {
             "title": task.title, "mode": task.mode, "model": task.model, "owner": task.owner, "context_id": task.context_id,
             "target": task.target, "worker_id": task.worker, "retry_of": task.retry_of,
         });
+        if let Some(message) = &self.message {
+            tx.event(message.clone());
+        }
         tx.event(NewEvent { kind: kind::TASK_SUBMITTED, subject: subject.clone(), at: self.now, data });
-        if self.answer.is_some() {
-            let state = StatusNote { state: self.state().as_str().to_owned(), ..StatusNote::default() };
-            tx.note(task.id, self.entries(), 0, self.now, EntryKind::Status, &state);
-        }
-        if let Some(answer) = self.given() {
-            let text = Delta { part: "answer".to_owned(), delta: answer.to_owned() };
-            tx.note(task.id, 1, 0, self.now, EntryKind::Text, &text);
-            tx.event(NewEvent { kind: kind::TASK_COMPLETED, subject, at: self.now, data: json!({ "agent": task.target.agent }) });
-        }
-        if self.answer.is_none() {
-            tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker));
+        match &self.answer {
+            None => tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker)),
+            Some(Answer::Begun) => {
+                let state = StatusNote { state: self.state().as_str().to_owned(), ..StatusNote::default() };
+                tx.note(task.id, 1, 0, self.now, EntryKind::Status, &state);
+            }
+            Some(Answer::Given(text)) => {
+                for entry in answer_entries(text, self.now) {
+                    tx.entry(task.id, &entry);
+                }
+                tx.event(NewEvent { kind: kind::TASK_COMPLETED, subject, at: self.now, data: json!({ "agent": task.target.agent }) });
+            }
         }
     }
 }

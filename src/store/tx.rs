@@ -213,6 +213,7 @@ impl<'c> Tx<'c> {
     /// Puts a worker, given as its columns.
     pub(in crate::store) async fn put_worker(&mut self, columns: &Value, models: &BTreeSet<&str>, id: &WorkerId) -> sqlx::Result<()> {
         self.waiting.add_worker(columns);
+        self.wake(Wake::Registry);
         for model in models {
             self.waiting.add_model(id, model);
         }

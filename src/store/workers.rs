@@ -181,6 +181,7 @@ impl Write for UnregisterWorker {
             return Ok(true);
         }
         tx.execute(LEAVE.on(dialect).bind(self.worker.0.clone()).bind(self.now.0)).await?;
+        tx.wake(Wake::Registry);
         // A worker that pulls may not know of it yet and still run what it has; a plain one has no lease that says by when it has stopped.
         let loss = if known.is_plain() { Loss::Left } else { Loss::Removed };
         for record in tx.tasks_held_by(&self.worker).await? {
@@ -218,6 +219,7 @@ impl Write for DrainWorker {
         let kind = if self.drain.is_some() { kind::WORKER_DRAINING } else { kind::WORKER_RESUMED };
         let data = json!({ "reason": self.drain });
         tx.event(NewEvent { kind, subject: format!("workers/{}", self.worker), at: self.now, data });
+        tx.wake(Wake::Registry);
         tx.wake(Wake::Worker(self.worker.clone()));
         Ok(true)
     }

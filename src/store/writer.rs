@@ -201,6 +201,7 @@ impl WriterTask {
             Err(Fault::Unknown(reason)) => {
                 let error = format!("the connection was lost while committing, and whether the change is stored is not known: {reason}");
                 tracing::error!(error, "the fate of a batch of writes is unknown");
+                self.hub.wake_all();
                 answer_all(batch, || Err(StoreError::Database(sqlx::Error::Io(std::io::Error::other(error.clone())))));
             }
             Err(Fault::Unavailable(reason)) => {

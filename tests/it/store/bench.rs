@@ -128,7 +128,7 @@ impl Bench {
     }
 
     pub(crate) async fn submitted(&self, task: NewTask) -> Result<Submitted> {
-        Ok(self.store.write(SubmitTask { task, key: None, answer: None, now: self.now() }).await?)
+        Ok(self.store.write(SubmitTask { task, key: None, answer: None, message: None, now: self.now() }).await?)
     }
 
     /// Submits a task that is accepted.

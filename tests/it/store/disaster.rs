@@ -149,7 +149,8 @@ async fn a_database_that_is_away_refuses_and_takes_writes_again_when_it_is_back(
     sqlx::raw_sql(allow(false)).execute(&mut connection).await?;
     let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
     sqlx::raw_sql(sqlx::AssertSqlSafe(end)).execute(&mut connection).await?;
-    let refused = bench.store.write(SubmitTask { task: bench.task("away"), key: None, answer: None, now: bench.now() }).await;
+    let refused =
+        bench.store.write(SubmitTask { task: bench.task("away"), key: None, answer: None, message: None, now: bench.now() }).await;
     ensure!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
     sqlx::raw_sql(allow(true)).execute(&mut connection).await?;
     bench.submit(bench.task("after")).await?;
@@ -171,7 +172,7 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room(cx: 
         for n in 0..40 {
             let task = NewTask { prompt: "x".repeat(20_000), ..bench.task(&format!("{round}/{n}")) };
             let id = task.id;
-            match bench.store.write(SubmitTask { task, key: None, answer: None, now: bench.now() }).await {
+            match bench.store.write(SubmitTask { task, key: None, answer: None, message: None, now: bench.now() }).await {
                 Ok(Submitted::Accepted(_)) => acknowledged.push(id),
                 Err(StoreError::Unavailable(_)) => refused += 1,
                 other => anyhow::bail!("round {round}, write {n}: {other:?}"),
@@ -185,7 +186,7 @@ async fn a_full_disk_refuses_writes_and_takes_them_again_when_there_is_room(cx: 
         let small = async || {
             let task = bench.task("small");
             let id = task.id;
-            let written = bench.store.write(SubmitTask { task, key: None, answer: None, now: bench.now() }).await;
+            let written = bench.store.write(SubmitTask { task, key: None, answer: None, message: None, now: bench.now() }).await;
             Ok(written.is_ok().then_some(id))
         };
         acknowledged.push(wait_for("the disk with room to be written to", Duration::from_secs(20), small).await?);

@@ -141,7 +141,7 @@ async fn closing_commits_what_waits_and_refuses_what_comes_later(bench: &Bench) 
     for outcome in outcomes {
         outcome?;
     }
-    let late = bench.store.write(SubmitTask { task: bench.task("late"), key: None, answer: None, now: bench.now() }).await;
+    let late = bench.store.write(SubmitTask { task: bench.task("late"), key: None, answer: None, message: None, now: bench.now() }).await;
     ensure!(matches!(late, Err(StoreError::Closed)), "a closed store took a write");
     let event = NewEvent { kind: kind::SERVER_STARTED, subject: "servers/x".into(), at: bench.now(), data: serde_json::json!({}) };
     ensure!(matches!(bench.store.write(RecordEvent(event)).await, Err(StoreError::Closed)), "a closed store took a write");

@@ -66,7 +66,7 @@ async fn a_task_is_read_back_as_it_was_submitted_also_after_reopening(bench: &Be
 
 async fn with_key(bench: &Bench, task: NewTask, key: &str, hash: &str) -> Result<Submitted> {
     let key = Some(IdempotencyKey { key: key.to_owned(), hash: hash.to_owned() });
-    Ok(bench.store.write(SubmitTask { task, key, answer: None, now: bench.now() }).await?)
+    Ok(bench.store.write(SubmitTask { task, key, answer: None, message: None, now: bench.now() }).await?)
 }
 
 async fn the_same_key_and_body_answers_the_same_task(bench: &Bench) -> Result<()> {
@@ -140,7 +140,10 @@ async fn the_second_turn_follows_the_first_to_its_worker_and_codebase(bench: &Be
 async fn a_task_that_was_answered_already_is_stored_completed_with_its_answer(bench: &Bench) -> Result<()> {
     let task = bench.task("status report");
     let id = task.id;
-    bench.store.write(SubmitTask { task, key: None, answer: Some(Answer::Given("all is well".into())), now: bench.now() }).await?;
+    bench
+        .store
+        .write(SubmitTask { task, key: None, answer: Some(Answer::Given("all is well".into())), message: None, now: bench.now() })
+        .await?;
     let record = bench.record(id).await?;
     ensure!(record.task.state == TaskState::Completed && record.task.result.as_deref() == Some("all is well"), "{record:?}");
     let entries = bench.store.entries(id, 0, 10).await?;
