@@ -245,7 +245,7 @@ impl SubmitTask {
             self.given().map(|_| self.now.0),
             lane(task),
         ]);
-        tx.insert_task(&columns).await
+        tx.insert_task(&task.owner, self.state(), &columns).await
     }
 
     /// The task as it would be read back.

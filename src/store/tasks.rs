@@ -114,7 +114,7 @@ statements! {
     postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), by_priority!());
     NEWEST: concat!(filtered!("SELECT value FROM json_each($1)", "instr"), newest!()),
     postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), newest!());
-    COUNT_BY_STATE: "SELECT state, COUNT(*) AS n FROM tasks GROUP BY state";
+    COUNT_BY_STATE: "SELECT state, CAST(SUM(n) AS BIGINT) AS n FROM task_counts GROUP BY state HAVING SUM(n) > 0";
     HELD: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1");
     HELD_BY: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND holder = $1");
     HELD_IN: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND codebase_id = $1");

@@ -15,6 +15,7 @@ use crate::events::Wake;
 use crate::telemetry::metric;
 use muster_protocol::ids::{CodebaseId, EventId, PrincipalId, TaskId, WorkerId};
 use muster_protocol::stream::{EntryKind, StreamEntry};
+use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::Value;
@@ -205,8 +206,9 @@ impl<'c> Tx<'c> {
     }
 
     /// Adds a task, given as its columns.
-    pub(in crate::store) async fn insert_task(&mut self, columns: &Value) -> sqlx::Result<()> {
+    pub(in crate::store) async fn insert_task(&mut self, owner: &PrincipalId, state: TaskState, columns: &Value) -> sqlx::Result<()> {
         self.waiting.add_task(columns);
+        self.waiting.count_tasks(owner, state, 1);
         if self.waiting.is_large() { self.write_waiting().await } else { Ok(()) }
     }
 

@@ -3,6 +3,7 @@
 mod append;
 mod bench;
 mod claim;
+mod counts;
 mod disaster;
 mod external;
 mod group_commit;
@@ -28,6 +29,7 @@ pub(crate) fn cases() -> Vec<Case> {
     let files = [
         append::cases(),
         claim::cases(),
+        counts::cases(),
         disaster::cases(),
         external::cases(),
         group_commit::cases(),

@@ -219,8 +219,14 @@ impl Tx<'_> {
     pub(in crate::store) async fn change_task(&mut self, id: TaskId, change: impl FnOnce(&mut TaskRecord)) -> sqlx::Result<TaskRecord> {
         self.read_tasks(vec![id]).await?;
         let known = self.known.change(id, TaskChange::Changed).ok_or(sqlx::Error::RowNotFound)?;
+        let before = known.record.task.state;
         change(&mut known.record);
         known.record.show();
+        let task = &known.record.task;
+        if task.state != before {
+            self.waiting.count_tasks(&task.owner, before, -1);
+            self.waiting.count_tasks(&task.owner, task.state, 1);
+        }
         Ok(known.record.clone())
     }
 

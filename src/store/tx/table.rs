@@ -23,12 +23,14 @@ enum How {
     Update(usize),
     /// They are new, or take the place of those with the same first so many columns.
     Put(usize),
+    /// They are new, or the rest is added to those with the same first so many columns.
+    Add(usize),
 }
-use How::{Insert, Put, Update};
+use How::{Add, Insert, Put, Update};
 
 /// In the order of the parameters. SQLite carries them out one after the other; in PostgreSQL, where they are one statement, they see none of
 /// each other's rows, so that no row may be in two of them.
-const ALL: [Rows; 13] = [
+const ALL: [Rows; 14] = [
     Rows {
         table: "contexts",
         how: Insert,
@@ -82,13 +84,14 @@ const ALL: [Rows; 13] = [
     },
     Rows { table: "idempotency", how: Put(2), columns: "principal key hash task_id created_at#", fixed: &[] },
     Rows { table: "worker_models", how: Insert, columns: "worker_id model_id", fixed: &[] },
+    Rows { table: "task_counts", how: Add(2), columns: "owner state n#", fixed: &[] },
 ];
 
 /// PostgreSQL only: the batch is remembered, so that its fate can be looked up if the connection is lost while it commits. Its row is its id, when it
 /// was, and before when others are forgotten.
-const REMEMBER_BATCH: &str = "DELETE FROM batches WHERE committed_at < ($14::text::json -> 0 ->> 2)::bigint";
+const REMEMBER_BATCH: &str = "DELETE FROM batches WHERE committed_at < ($15::text::json -> 0 ->> 2)::bigint";
 const ADD_BATCH: &str =
-    "INSERT INTO batches (id, committed_at) SELECT v ->> 0, (v ->> 1)::bigint FROM json_array_elements($14::text::json) v";
+    "INSERT INTO batches (id, committed_at) SELECT v ->> 0, (v ->> 1)::bigint FROM json_array_elements($15::text::json) v";
 
 static SQLITE: LazyLock<String> = LazyLock::new(|| {
     let statements: Vec<_> = ALL.iter().zip(1..).map(|(rows, n)| rows.statement(&format!("json_each(${n})"), "value", false)).collect();
@@ -131,10 +134,11 @@ impl Rows {
         let insert = format!("INSERT INTO {table} ({}) SELECT {} FROM {source}", listed(&names), listed(&values));
         let keys = match self.how {
             Insert => return insert,
-            Put(keys) => {
+            Put(keys) | Add(keys) => {
                 let (key, rest) = names.split_at(keys);
                 let key = key.join(", ");
-                let set: Vec<_> = rest.iter().map(|name| format!("{name} = excluded.{name}")).collect();
+                let older = |name: &str| if let Add(_) = self.how { format!("{table}.{name} + ") } else { String::new() };
+                let set: Vec<_> = rest.iter().map(|name| format!("{name} = {}excluded.{name}", older(name))).collect();
                 // SQLite would take ON for a part of the join without the WHERE.
                 return format!("{insert} WHERE 1 = 1 ON CONFLICT ({key}) DO UPDATE SET {}", set.join(", "));
             }

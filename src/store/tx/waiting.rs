@@ -6,11 +6,13 @@ use crate::store::contexts::Context;
 use crate::store::row::{JsonRows, to_json};
 use crate::store::sql::{Dialect, Statement};
 use crate::store::tasks::TaskRecord;
-use muster_protocol::ids::{CodebaseId, TaskId, WorkerId};
+use muster_protocol::ids::{CodebaseId, PrincipalId, TaskId, WorkerId};
 use muster_protocol::stream::StreamEntry;
+use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// With how many bytes the rows are written without waiting for more.
 const MOST_BYTES: usize = 1 << 20;
@@ -31,6 +33,8 @@ pub(super) struct Waiting {
     codebases: JsonRows,
     keys: JsonRows,
     models: JsonRows,
+    /// How many tasks of an owner are more, or fewer, in a state.
+    counts: BTreeMap<(PrincipalId, &'static str), i64>,
     batch: JsonRows,
 }
 
@@ -50,7 +54,12 @@ impl Waiting {
     pub(super) fn statement(self, dialect: Dialect) -> Statement<'static> {
         let rows = [self.contexts, self.tasks, self.changed_tasks, self.counted_tasks, self.attempts, self.changed_attempts];
         let mut statement = super::table::write_all().on(dialect);
-        for rows in rows.into_iter().chain([self.entries, self.events, self.head, self.workers, self.codebases, self.keys, self.models]) {
+        let mut counts = JsonRows::default();
+        for ((owner, state), n) in self.counts.iter().filter(|(_, n)| **n != 0) {
+            counts.push(&(owner, state, n));
+        }
+        let others = [self.entries, self.events, self.head, self.workers, self.codebases, self.keys, self.models, counts];
+        for rows in rows.into_iter().chain(others) {
             statement = statement.bind(rows.into_text());
         }
         if dialect == Dialect::Postgres { statement.bind(self.batch.into_text()) } else { statement }
@@ -65,6 +74,11 @@ impl Waiting {
     /// A new task.
     pub(super) fn add_task(&mut self, columns: &Value) {
         self.tasks.push(columns);
+    }
+
+    /// So many tasks more of an owner are in a state.
+    pub(super) fn count_tasks(&mut self, owner: &PrincipalId, state: TaskState, more: i64) {
+        *self.counts.entry((owner.clone(), state.as_str())).or_default() += more;
     }
 
     /// An entry of a stream.

@@ -16,7 +16,7 @@ cases! {
 }
 
 /// They answer for everything there is, or page over it in the order of an index.
-const READ_ALL: [&str; 6] = ["LIST", "BY_PRIORITY", "NEWEST", "COUNT_BY_STATE", "COUNT_BY_KIND", "ALL_SESSIONS"];
+const READ_ALL: [&str; 5] = ["LIST", "BY_PRIORITY", "NEWEST", "COUNT_BY_KIND", "ALL_SESSIONS"];
 /// Tables that grow, and what statements call them.
 const LARGE: [&str; 12] =
     ["tasks", "events", "stream_entries", "attempts", "contexts", "sessions", "session_messages", "t", "e", "w", "s", "c"];

@@ -238,6 +238,12 @@ async fn must_hold(bench: &Bench, world: &mut World) -> Result<()> {
     ensure!(held_in_context.values().all(|n| *n == 1), "a conversation runs two tasks: {held_in_context:?}");
     ensure!(held_by.values().all(|n| *n <= 3), "a worker has more than its slots: {held_by:?}");
     ensure!(bench.store.writing_by_codebase().await?.values().all(|n| *n == 1), "a codebase has two writers");
+    let mut by_state: BTreeMap<String, u64> = BTreeMap::new();
+    for record in &all {
+        *by_state.entry(record.task.state.as_str().to_owned()).or_default() += 1;
+    }
+    let counted = bench.store.count_tasks().await?;
+    ensure!(counted == by_state, "{counted:?} are counted, {by_state:?} are there");
     ensure!(world.tasks.len() == all.len(), "{} tasks were accepted, {} are there", world.tasks.len(), all.len());
     Ok(())
 }
