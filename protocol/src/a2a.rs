@@ -8,6 +8,7 @@
 #[cfg_attr(not(feature = "grpc"), expect(dead_code, reason = "some of it is for the tests of `pb` alone"))]
 mod arbitrary;
 mod card;
+mod depth;
 mod error;
 mod model;
 mod part;
@@ -23,6 +24,7 @@ pub use card::{
     AgentCapabilities, AgentCard, AgentCardSignature, AgentExtension, AgentInterface, AgentProvider, AgentSkill, ApiKeyScheme, HttpScheme,
     SecurityRequirement, SecurityScheme, StringList, binding,
 };
+pub use depth::{MOST_DEPTH, depth, depth_of};
 pub use error::{DOMAIN, ERROR_INFO, ErrorKind};
 pub use model::{
     Artifact, Message, Metadata, Role, SendMessageResponse, State, StreamResponse, Task, TaskArtifactUpdateEvent, TaskStatus,

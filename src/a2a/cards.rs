@@ -82,7 +82,8 @@ fn blank(app: &App, base: &str, agent: Option<&str>) -> AgentCard {
             extensions: app.config.a2a.required_extension.iter().map(|uri| required(uri)).collect(),
             extended_agent_card: Some(true),
         },
-        security_schemes: BTreeMap::from([(TOKEN.to_owned(), SecurityScheme::Http(http))]),
+        // Whoever declares a scheme must refuse those who do not follow it.
+        security_schemes: if is_open { BTreeMap::new() } else { BTreeMap::from([(TOKEN.to_owned(), SecurityScheme::Http(http))]) },
         security_requirements: if is_open { Vec::new() } else { vec![requirement] },
         default_input_modes: vec![TEXT.to_owned(), JSON.to_owned()],
         default_output_modes: vec![TEXT.to_owned(), JSON.to_owned(), "text/x-diff".to_owned()],

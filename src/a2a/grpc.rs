@@ -21,12 +21,12 @@ use axum::response::Response;
 use codec::Messages;
 use futures_util::StreamExt as _;
 use futures_util::stream::{BoxStream, unfold};
-use muster_protocol::a2a::{TaskPushNotificationConfig, pb};
+use muster_protocol::a2a::{ErrorKind, TaskPushNotificationConfig, pb};
 use muster_protocol::error::{ErrorBody, code};
 use prost::Message;
 use std::future::Future;
 use tonic::server::Grpc;
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use tower::service_fn;
 
 /// The paths of the methods.
@@ -172,38 +172,38 @@ impl Call {
     {
         let mut grpc = self.grpc();
         let (request, mut rest) = self.apart(method, operation);
-        let service = service_fn(move |asks: tonic::Request<Q>| {
+        let service = service_fn(move |asks: tonic::Request<Streaming<Q>>| {
             let rest = rest.take();
             async move {
                 let (caller, operation) = rest.ok_or_else(asked_twice)?;
-                let asks = asks.into_inner();
+                let asks = one(asks.into_inner()).await?;
                 let asked = caller.asked(asks.tenant()).await?;
                 Ok(tonic::Response::new(operation(asked, asks).await?))
             }
         });
-        grpc.unary(service, request).await.map(Body::new)
+        grpc.client_streaming(service, request).await.map(Body::new)
     }
 
     /// A method that is answered with a stream.
     async fn told<Q, F, Fut>(self, method: String, operation: F) -> Response
     where
         Q: Addressed + Message + Default + 'static,
-        F: FnOnce(Asked, Q) -> Fut,
+        F: FnOnce(Asked, Q) -> Fut + Send,
         Fut: Future<Output = Outcome<Events>>,
     {
         let life = self.app.life.clone();
         let mut grpc = self.grpc();
         let (request, mut rest) = self.apart(method, operation);
-        let service = service_fn(move |asks: tonic::Request<Q>| {
+        let service = service_fn(move |asks: tonic::Request<Streaming<Q>>| {
             let (rest, life) = (rest.take(), life.clone());
             async move {
                 let (caller, operation) = rest.ok_or_else(asked_twice)?;
-                let asks = asks.into_inner();
+                let asks = one(asks.into_inner()).await?;
                 let asked = caller.asked(asks.tenant()).await?;
                 Ok(tonic::Response::new(until_stopped(operation(asked, asks).await?, life)))
             }
         });
-        grpc.server_streaming(service, request).await.map(Body::new)
+        grpc.streaming(service, request).await.map(Body::new)
     }
 
     /// The request, and for its one message: who asks, and what is done.
@@ -215,6 +215,12 @@ impl Call {
 
 fn asked_twice() -> Status {
     Status::internal("one request is answered once")
+}
+
+/// The one message of a request. It is read here and not by tonic, to which a body without any is a fault of the server.
+async fn one<Q>(mut messages: Streaming<Q>) -> Result<Q, Status> {
+    let none = || A2aError::new(ErrorKind::InvalidRequest, "the body holds no message").status();
+    messages.message().await?.ok_or_else(none)
 }
 
 /// Who asks.
@@ -241,13 +247,16 @@ impl Caller {
     }
 }
 
-/// The events, and where they are cut short because the server stops, a status that says so.
+/// The events, and where they are cut short (the store fails, the server stops), a status that says so.
 fn until_stopped(events: Events, life: Lifecycle) -> BoxStream<'static, Result<pb::StreamResponse, Status>> {
     let next = async |left: Option<(Events, Lifecycle)>| {
         let (mut events, life) = left?;
         tokio::select! {
             biased;
-            event = events.next() => event.map(|(_, event)| (Ok(event.into()), Some((events, life)))),
+            event = events.next() => match event? {
+                Ok((_, event)) => Some((Ok(event.into()), Some((events, life)))),
+                Err(error) => Some((Err(error.status()), None)),
+            },
             () = life.stopping() => Some((Err(Status::unavailable("the server stops; subscribe to the task again")), None)),
         }
     };

@@ -2,7 +2,7 @@
 
 use super::error::{A2aError, Outcome};
 use crate::agents::{Agent, Message};
-use muster_protocol::a2a::{self, Content, ErrorKind, Metadata, Part, Role, SendMessageRequest};
+use muster_protocol::a2a::{self, Content, ErrorKind, MOST_DEPTH, Metadata, Part, Role, SendMessageRequest, depth, depth_of};
 use muster_protocol::ids::{ContextId, MAX_ID_LEN, is_acceptable_id};
 use serde_json::{Value, json};
 
@@ -29,8 +29,28 @@ pub(super) fn check(request: &SendMessageRequest) -> Outcome<()> {
     if message.context_id.as_deref().is_some_and(|id| !id.is_empty() && !is_acceptable_id(id)) {
         return wrong("message.contextId", format!("must be 1 to {MAX_ID_LEN} printable ASCII characters without space or slash"));
     }
+    check_depth(request)?;
     let configuration = request.configuration.as_ref();
     super::view::check_history(configuration.and_then(|configuration| configuration.history_length))
+}
+
+/// Refuses data that cannot be shown on every binding. In gRPC a level of JSON takes up to three of its messages, of which readers take a hundred in
+/// one another, those around the data included.
+fn check_depth(request: &SendMessageRequest) -> Outcome<()> {
+    let message = &request.message;
+    let demand = |field: String, depth: usize| {
+        let reason = format!("must not be nested more than {MOST_DEPTH} levels deep");
+        if depth > MOST_DEPTH { Err(A2aError::invalid(&field, reason)) } else { Ok(()) }
+    };
+    demand("metadata".to_owned(), depth_of(&request.metadata))?;
+    demand("message.metadata".to_owned(), depth_of(&message.metadata))?;
+    for (n, part) in message.parts.iter().enumerate() {
+        demand(format!("message.parts[{n}].metadata"), depth_of(&part.metadata))?;
+        if let Content::Data(data) = &part.content {
+            demand(format!("message.parts[{n}].data"), depth(data))?;
+        }
+    }
+    Ok(())
 }
 
 /// The message as agents read it. At an agent's own address its name in the metadata counts for nothing.
@@ -150,6 +170,20 @@ mod tests {
         }
         let refused = message_of(&request(&json!([{ "text": "x" }]), &json!({ "model": 7 })), None, None).unwrap_err();
         assert_eq!(refused.kind, ErrorKind::InvalidParams);
+    }
+
+    #[test]
+    fn data_is_nested_no_deeper_than_every_binding_can_show() {
+        let nested = |levels: usize| (0..levels).fold(json!(1), |inner, _| json!({ "a": [inner] }));
+        let fault = |data: Value| {
+            let in_metadata = check(&request(&json!([{ "text": "x" }]), &json!({ "a": data.clone() })));
+            let in_part = check(&request(&json!([{ "text": "x" }, { "data": data }]), &json!({})));
+            (in_part.err().map(|error| error.message), in_metadata.is_err())
+        };
+        assert_eq!(fault(nested(15)), (None, true));
+        assert!(fault(nested(14)) == (None, false));
+        let (in_part, _) = fault(nested(16));
+        assert!(in_part.is_some_and(|message| message.starts_with("message.parts[1].data: ")));
     }
 
     #[test]

@@ -138,7 +138,10 @@ async fn answer(app: App, who: Principal, agent: Option<Agent>, head: &Head, bod
         Err((id, refused)) => (id, Err(refused)),
     };
     let told = |id: Value, events: Events, spell: fn(muster_protocol::a2a::StreamResponse) -> Value| {
-        let events = events.map(move |(place, event)| event_of(place, &whole(id.clone(), Ok(spell(event)))));
+        let events = events.map(move |told| match told {
+            Ok((place, event)) => event_of(place, &whole(id.clone(), Ok(spell(event)))),
+            Err(error) => event_of(None, &whole(id.clone(), Err(error))),
+        });
         sse::answer(&life, events)
     };
     match outcome {

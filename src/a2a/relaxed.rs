@@ -7,9 +7,12 @@ use muster_protocol::a2a::relaxed::{Message as WireMessage, Part, SendMessage};
 use muster_protocol::ids::ContextId;
 use serde_json::{Map, Value, json};
 
-/// Whether parameters are of this form: something that 0.3 demands of a message is absent.
+/// Whether parameters are of this form: something that 0.3 demands of a message is absent. One that says it is a `message` is 0.3's.
 pub(super) fn is_relaxed(params: &Value) -> bool {
     let Some(message) = params.get("message").and_then(Value::as_object) else { return true };
+    if message.contains_key("kind") {
+        return false;
+    }
     let parts = message.get("parts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let is_bare = |part: &Value| part.get("kind").is_none_or(Value::is_null);
     !message.contains_key("role") || !message.contains_key("messageId") || parts.iter().any(is_bare)
@@ -28,6 +31,10 @@ impl Asked {
 
 pub(super) fn incoming(params: SendMessage) -> Outcome<Message> {
     let WireMessage { parts, context_id, metadata, .. } = params.message;
+    let is_known = |part: &Part| part.kind.as_deref().is_none_or(|kind| matches!(kind, "text" | "data"));
+    if let Some(n) = parts.iter().position(|part| !is_known(part)) {
+        return Err(A2aError::invalid(&format!("params.message.parts[{n}].type"), "must be `text` or `data`"));
+    }
     let text = |part: &Part| part.content.as_ref().and_then(Value::as_str).map(str::to_owned);
     let texts: Vec<_> = parts.iter().filter_map(text).collect();
     let data = parts.iter().filter(|part| !part.data.is_null()).map(|part| part.data.clone());

@@ -3,7 +3,7 @@
 use super::asked::Asked;
 use super::error::{A2aError, Outcome, code_of_refusal};
 use super::jsonrpc::{Head, demand_json, event_of, parameters};
-use super::stream::Events;
+use super::stream::{Events, Told};
 use super::version::{Version, demand};
 use crate::agents::Agent;
 use crate::api::extract::RawBody;
@@ -15,8 +15,9 @@ use axum::body::Bytes;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::http::header::{ACCEPT, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
+use axum::response::sse::Event;
 use axum::response::{IntoResponse, Response};
 use futures_util::StreamExt as _;
 use muster_protocol::a2a::{ErrorKind, TaskPushNotificationConfig};
@@ -25,6 +26,7 @@ use serde_json::{Map, Value, json};
 
 /// A2A's own media type of JSON.
 const A2A_JSON: &str = "application/a2a+json";
+const JSON: &str = "application/json";
 
 /// At the server's address: `/message:send`, `/tasks`, ..
 pub(crate) async fn server(State(app): State<App>, who: Principal, head: Head, request: Request) -> Response {
@@ -75,21 +77,38 @@ async fn answer(app: App, who: Principal, agent: Result<Option<Agent>, ApiError>
         Ok(agent) => serve(app, who, agent, path, &head, &method, &body).await,
         Err(error) => return error.into_response(),
     };
-    let kind = media_type(head.headers());
     match outcome {
-        Ok(Answer::Value(value)) => ([(CONTENT_TYPE, kind)], value.to_string()).into_response(),
-        Ok(Answer::Events(events)) => sse::answer(&life, events.map(|(place, event)| event_of(place, &event))),
+        Ok(Answer::Value(value)) => ([(CONTENT_TYPE, answer_type(head.headers()))], value.to_string()).into_response(),
+        Ok(Answer::Events(events)) => sse::answer(&life, events.map(told)),
         Err(error) => {
             let status = StatusCode::from_u16(error.kind.http_status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, [(CONTENT_TYPE, kind)], error.body().to_string()).into_response()
+            (status, [(CONTENT_TYPE, error_type(head.headers()))], error.body().to_string()).into_response()
         }
     }
 }
 
-/// The type of the answer: that of the body, or what is asked for.
-fn media_type(headers: &HeaderMap) -> HeaderValue {
-    let says = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).is_some_and(|text| text.contains(A2A_JSON));
-    HeaderValue::from_static(if says(CONTENT_TYPE) || says(ACCEPT) { A2A_JSON } else { "application/json" })
+/// An event of a stream. What breaks it off has a name, as in the official SDKs' streams, as its data is no event.
+fn told(event: Told) -> Event {
+    match event {
+        Ok((place, event)) => event_of(place, &event),
+        Err(error) => event_of(None, &error.body()).event("error"),
+    }
+}
+
+fn says(headers: &HeaderMap, name: &HeaderName, media_type: &str) -> bool {
+    headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|text| text.to_ascii_lowercase().contains(media_type)))
+}
+
+/// The type of an answer: A2A's own, unless only plain JSON is asked for by name.
+fn answer_type(headers: &HeaderMap) -> HeaderValue {
+    let is_plain = says(headers, &ACCEPT, JSON) && !says(headers, &ACCEPT, A2A_JSON);
+    HeaderValue::from_static(if is_plain { JSON } else { A2A_JSON })
+}
+
+/// The type of a refusal: plain JSON, as the specification writes it, unless the request says A2A's own.
+fn error_type(headers: &HeaderMap) -> HeaderValue {
+    let is_own = says(headers, &CONTENT_TYPE, A2A_JSON) || says(headers, &ACCEPT, A2A_JSON);
+    HeaderValue::from_static(if is_own { A2A_JSON } else { JSON })
 }
 
 async fn serve(app: App, who: Principal, agent: Option<Agent>, path: &str, head: &Head, method: &Method, body: &Bytes) -> Outcome<Answer> {
@@ -203,7 +222,7 @@ impl Asked {
 
 /// Refusals from before the operation (who asks, how much, how large) as A2A spells them.
 pub(crate) async fn spelled(request: Request, next: Next) -> Response {
-    let kind = media_type(request.headers());
+    let kind = error_type(request.headers());
     let response = next.run(request).await;
     let Some(ErrorBody { error, .. }) = response.extensions().get::<ErrorBody>().cloned() else { return response };
     let status = response.status();
@@ -217,8 +236,8 @@ pub(crate) async fn spelled(request: Request, next: Next) -> Response {
 
 #[cfg(test)]
 mod tests {
-    use super::{Operation, operation};
-    use axum::http::Method;
+    use super::{A2A_JSON, JSON, Operation, answer_type, error_type, operation};
+    use axum::http::{HeaderMap, Method};
 
     #[test]
     fn the_verb_is_the_end_of_the_path() {
@@ -242,6 +261,26 @@ mod tests {
             (Method::GET, "tasks/1/2"),
         ] {
             assert_eq!(of(method.clone(), path), None, "{method} {path}");
+        }
+    }
+    #[test]
+    fn an_answer_is_of_the_type_that_is_asked_for() {
+        let of = |content: &'static str, accept: &'static str| {
+            let named = [("content-type", content), ("accept", accept)].into_iter().filter(|(_, value)| !value.is_empty());
+            let headers = named.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect::<HeaderMap>();
+            (answer_type(&headers), error_type(&headers))
+        };
+        for (content, accept, answer, error) in [
+            ("", "", A2A_JSON, JSON),
+            (JSON, "*/*", A2A_JSON, JSON),
+            (JSON, "text/event-stream", A2A_JSON, JSON),
+            (A2A_JSON, "*/*", A2A_JSON, A2A_JSON),
+            (A2A_JSON, JSON, JSON, A2A_JSON),
+            (JSON, "Application/JSON, text/plain, */*", JSON, JSON),
+            (JSON, "application/a2a+json, application/json", A2A_JSON, A2A_JSON),
+        ] {
+            let of = of(content, accept);
+            assert_eq!((of.0.to_str().unwrap(), of.1.to_str().unwrap()), (answer, error), "{content} {accept}");
         }
     }
 }

@@ -77,7 +77,7 @@ impl Asked {
         let want = Want::all(configuration.history_length)?;
         let accepted = match self.accept(request).await? {
             Accepted::Task(accepted) => accepted,
-            Accepted::Answered(answer) => return Ok(once(ready((None, StreamResponse::Message(answer)))).boxed()),
+            Accepted::Answered(answer) => return Ok(once(ready(Ok((None, StreamResponse::Message(answer))))).boxed()),
         };
         let told = self.reread(accepted.task).await?;
         let from = From { after: accepted.after, answered: accepted.answered, one_turn: true };

@@ -127,15 +127,37 @@ async fn put_together(app: &App, told: &ToldTask, want: Want, folded: Option<Pro
 /// # Errors
 /// Of the store.
 pub(super) async fn view_at(app: &App, told: &ToldTask, at: u64, projection: &Projection, want: Want) -> Outcome<Task> {
-    let mut task = view(app, told, Want { artifacts: false, ..want }).await?;
-    let mut artifacts = projection.artifacts.clone();
-    if at != told.record.task.entries {
-        task.status = projection.status.clone();
-    } else if told.record.task.state.is_terminal() {
+    let (mut artifacts, is_now) = (projection.artifacts.clone(), at == told.record.task.entries);
+    if is_now && told.record.task.state.is_terminal() {
         artifacts.extend(changed_files(&told.record.task.changes));
     }
-    task.artifacts = Some(artifacts).filter(|artifacts| !artifacts.is_empty());
-    Ok(task)
+    let artifacts = Some(artifacts).filter(|artifacts| !artifacts.is_empty());
+    if is_now {
+        return Ok(Task { artifacts, ..view(app, told, Want { artifacts: false, ..want }).await? });
+    }
+    let id = told.record.task.id;
+    let later = app.store.later_messages(&[id]).await?.remove(&id).unwrap_or_default();
+    Ok(Task {
+        id: id.to_string(),
+        context_id: told.record.task.context_id.to_string(),
+        status: projection.status.clone(),
+        artifacts,
+        history: history(told, want.history, Some(&said_by(id, at, projection, later))),
+        metadata: metadata_at(told, projection),
+    })
+}
+
+/// What of the later messages was said by then: questions that were over, or of an earlier place, with their answers.
+fn said_by(task: TaskId, at: u64, projection: &Projection, later: Vec<Message>) -> Vec<Message> {
+    let mut is_said = true;
+    let was_said = |message: &Message| {
+        if message.role == Role::Agent {
+            let place = message.message_id.strip_prefix(&format!("{task}-")).and_then(|place| place.parse::<u64>().ok());
+            is_said = projection.is_over(&message.message_id) || place.is_some_and(|place| place <= at);
+        }
+        is_said
+    };
+    later.into_iter().filter(was_said).collect()
 }
 
 /// The task as its stream tells it up to an entry.
@@ -213,6 +235,12 @@ fn first_message(told: &ToldTask) -> Message {
         ..Message::default()
     });
     Message { context_id: Some(task.context_id.to_string()), task_id: Some(task.id.to_string()), ..said }
+}
+
+/// What else was known of a task, as its stream tells it.
+fn metadata_at(told: &ToldTask, projection: &Projection) -> Metadata {
+    let agent = told.record.task.metadata.get(crate::agents::AGENT_KEY).cloned();
+    projection.known.clone().into_iter().chain(agent.map(|agent| ("agent".to_owned(), agent))).collect()
 }
 
 /// What else is known of a task.

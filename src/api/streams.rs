@@ -6,6 +6,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
 use crate::events::Signal;
+use crate::store::StoreError;
 use crate::store::tail::{Tail, TailRead};
 use axum::Json;
 use axum::extract::State;
@@ -39,9 +40,12 @@ pub(crate) async fn follow(
 ) -> Result<Response, ApiError> {
     app.task_for(&who, id).await?;
     let entries = follow_entries(app.clone(), id, after.unwrap_or(0));
-    let events = entries.map(|step| match step {
-        Step::Entry(entry) => event(entry.kind.as_str(), Some(entry.task_seq), &*entry),
-        Step::Done(done) => event(DONE_EVENT, None, &done),
+    let events = entries.filter_map(|step| {
+        std::future::ready(match step {
+            Step::Entry(entry) => Some(event(entry.kind.as_str(), Some(entry.task_seq), &*entry)),
+            Step::Done(done) => Some(event(DONE_EVENT, None, &done)),
+            Step::Broken(_) => None,
+        })
     });
     Ok(answer(&app.life, events))
 }
@@ -66,6 +70,7 @@ pub(crate) async fn follow_output(
                 item.map(|item| event("output", Some(entry.task_seq), &item))
             }
             Step::Done(done) => Some(event(DONE_EVENT, None, &done)),
+            Step::Broken(_) => None,
         };
         std::future::ready(event)
     });
@@ -112,6 +117,8 @@ pub(crate) enum Step {
     Entry(Arc<StreamEntry>),
     /// It has ended: its status and state.
     Done(serde_json::Value),
+    /// Its entries cannot be read. A viewer reconnects and goes on after its last entry.
+    Broken(StoreError),
 }
 
 struct Follower {
@@ -149,9 +156,9 @@ impl Follower {
             let TailRead { entries, state } = match self.app.store.read_tail(&self.tail, self.after, change).await {
                 Ok(read) => read,
                 Err(error) => {
-                    // The viewer reconnects and goes on after its last entry.
                     tracing::warn!(task.id = %self.task, %error, "a stream ends: its entries cannot be read");
-                    return None;
+                    self.over = true;
+                    return Some(Step::Broken(error));
                 }
             };
             self.ready.extend(entries);

@@ -31,10 +31,16 @@ pub struct Projection {
     pub status: TaskStatus,
     /// What it made.
     pub artifacts: Vec<Artifact>,
+    /// What its status notes said of it: who works on it, in which session, whether it is disconnected or to be canceled.
+    pub known: Metadata,
     /// What it asks and nobody has answered, oldest first.
     open: Vec<(String, Message)>,
+    /// What it asked before, by the ids.
+    over: Vec<String>,
     /// What was told of a tool last.
     told: Option<(String, ToolState, Option<String>)>,
+    /// Whether artifacts are kept by their ids only.
+    is_lean: bool,
 }
 
 impl Projection {
@@ -42,7 +48,17 @@ impl Projection {
     #[must_use]
     pub fn new(task_id: String, context_id: String, created_at: Timestamp) -> Self {
         let status = TaskStatus { state: State::Submitted, message: None, timestamp: Some(created_at) };
-        Self { task_id, context_id, status, artifacts: Vec::new(), open: Vec::new(), told: None }
+        Self {
+            task_id,
+            context_id,
+            status,
+            artifacts: Vec::new(),
+            known: Metadata::new(),
+            open: Vec::new(),
+            over: Vec::new(),
+            told: None,
+            is_lean: false,
+        }
     }
 
     /// Takes in an entry, and answers what is told of it.
@@ -95,18 +111,24 @@ impl Projection {
         })
     }
 
-    /// Lets go of what artifacts hold: from here on only what is added to them is told.
+    /// Lets go of what artifacts hold, for good: from here on only what is added to them is told.
     pub fn let_go(&mut self) {
+        self.is_lean = true;
         for artifact in &mut self.artifacts {
-            for part in &mut artifact.parts {
-                part.content = Content::Text(String::new());
-            }
+            *artifact = bare(artifact);
         }
+    }
+
+    /// Whether it asked something and does not wait for the answer any more.
+    #[must_use]
+    pub fn is_over(&self, id: &str) -> bool {
+        self.over.iter().any(|over| over == id)
     }
 
     /// Something that it asked was answered, and it will hear of that.
     pub fn answered(&mut self, id: &str) {
         self.open.retain(|(open, _)| open != id);
+        self.over.push(id.to_owned());
         if self.status.state == State::InputRequired {
             let waits = self.open.first().map(|(_, question)| Box::new(question.clone()));
             let state = if waits.is_some() { State::InputRequired } else { State::Working };
@@ -119,8 +141,9 @@ impl Projection {
         let append = known.is_some();
         let piece = Artifact { artifact_id: id.to_owned(), parts: vec![Part::text(text)], ..Artifact::default() };
         match known.and_then(|artifact| artifact.parts.first_mut()) {
+            Some(_) if self.is_lean => {}
             Some(Part { content: Content::Text(all), .. }) => all.push_str(text),
-            _ => self.artifacts.push(piece.clone()),
+            _ => self.artifacts.push(if self.is_lean { bare(&piece) } else { piece.clone() }),
         }
         StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
             task_id: self.task_id.clone(),
@@ -136,9 +159,10 @@ impl Projection {
         let Made { artifact, append, last } = made;
         let place = self.artifacts.iter().position(|known| known.artifact_id == artifact.artifact_id);
         match place.and_then(|place| self.artifacts.get_mut(place)) {
+            Some(_) if self.is_lean => {}
             Some(known) if append => known.parts.extend(artifact.parts.iter().cloned()),
             Some(known) => known.clone_from(&artifact),
-            None => self.artifacts.push(artifact.clone()),
+            None => self.artifacts.push(if self.is_lean { bare(&artifact) } else { artifact.clone() }),
         }
         StreamResponse::ArtifactUpdate(TaskArtifactUpdateEvent {
             task_id: self.task_id.clone(),
@@ -181,6 +205,7 @@ impl Projection {
     }
 
     fn note(&mut self, entry: &StreamEntry, note: &StatusNote) -> Vec<StreamResponse> {
+        self.learn(note);
         let mut told: Vec<_> = note.discards.iter().filter_map(|part| self.discard(part)).collect();
         if let Some(state) = TaskState::from_word(&note.state) {
             self.open.clear();
@@ -193,6 +218,19 @@ impl Projection {
             told.push(self.still(entry, text, "note", json!(note.state)));
         }
         told
+    }
+
+    fn learn(&mut self, note: &StatusNote) {
+        let said = [("worker", &note.worker), ("session", &note.session_id)];
+        self.known.extend(said.into_iter().filter_map(|(key, value)| Some((key.to_owned(), json!(value.as_ref()?)))));
+        match note.state.as_str() {
+            "disconnected" => drop(self.known.insert("disconnected".to_owned(), json!(true))),
+            "reconnected" => drop(self.known.remove("disconnected")),
+            "cancel-requested" => drop(self.known.insert("cancelRequested".to_owned(), json!(true))),
+            // It is queued again.
+            state if state == TaskState::Submitted.as_str() => self.known.retain(|key, _| key == "session"),
+            _ => {}
+        }
     }
 
     /// What was broken off does not count: it is said again.
@@ -211,6 +249,7 @@ impl Projection {
             self.open.push((id, asked));
         } else {
             self.open.retain(|(open, _)| *open != id);
+            self.over.push(id);
             metadata.extend(note.reason.as_ref().map(|reason| ("reason".to_owned(), json!(reason))));
         }
         let waits = self.open.first().map(|(_, question)| Box::new(question.clone()));
@@ -218,6 +257,11 @@ impl Projection {
         self.status = TaskStatus { state, message: waits, timestamp: Some(entry.at) };
         Some(self.status_event(metadata))
     }
+}
+
+/// An artifact of which only the id is kept, and that text can be added to.
+fn bare(artifact: &Artifact) -> Artifact {
+    Artifact { artifact_id: artifact.artifact_id.clone(), parts: vec![Part::text("")], ..Artifact::default() }
 }
 
 #[cfg(test)]

@@ -110,7 +110,7 @@ impl Turn<'_> {
         } else {
             let mut events = Vec::new();
             for entry in &entries {
-                events.extend(tell(self.app, task, &mut projection, entry).await);
+                events.extend(tell(self.app, task, &mut projection, entry).await?);
             }
             for (place, event) in joined(events, self.webhook.tried) {
                 self.send(place, &event).await?;

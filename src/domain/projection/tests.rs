@@ -207,3 +207,48 @@ fn a_state_that_waits_for_the_client_says_what_for() {
     assert_eq!(told[1]["statusUpdate"]["status"]["message"]["parts"][0]["text"], "Who are you?");
     assert_eq!(projection.status.state, State::Rejected);
 }
+
+#[test]
+fn what_was_let_go_is_told_as_before_and_kept_no_more() {
+    let made =
+        |append| json!({ "artifact": { "artifactId": "m", "parts": [{ "data": { "large": true } }] }, "append": append, "last": false });
+    let entries = [
+        ("text", json!({ "part": "p1", "delta": "one " })),
+        ("artifact", made(false)),
+        ("text", json!({ "part": "p1", "delta": "two" })),
+        ("text", json!({ "part": "p2", "delta": "three" })),
+        ("artifact", made(true)),
+        ("text", json!({ "part": "p2", "delta": "four" })),
+    ];
+    let (_, all) = told(&entries);
+    let (mut projection, mut lean) = told(&entries[..2]);
+    projection.let_go();
+    for (seq, (kind, data)) in (3..).zip(&entries[2..]) {
+        lean.extend(projection.apply(&entry(seq, kind, data)).into_iter().map(|event| json!(event)));
+    }
+    assert_eq!(lean, all);
+    let kept: Vec<_> = projection.artifacts.iter().map(|artifact| (artifact.artifact_id.as_str(), json!(artifact.parts))).collect();
+    let nothing = json!([{ "text": "" }]);
+    assert_eq!(kept, [("p1", nothing.clone()), ("m", nothing.clone()), ("p2", nothing)]);
+}
+
+#[test]
+fn who_works_on_it_is_known_from_its_notes() {
+    let note = |state: &str, more: Value| {
+        let mut note = json!({ "state": state });
+        note.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        ("status", note)
+    };
+    let notes = [
+        note("working", json!({ "worker": "w" })),
+        note("started", json!({ "worker": "w", "session_id": "s" })),
+        note("disconnected", json!({ "worker": "w" })),
+        note("cancel-requested", json!({})),
+        note("submitted", json!({})),
+    ];
+    let known = |upto: usize| json!(told(&notes[..upto]).0.known);
+    assert_eq!(known(1), json!({ "worker": "w" }));
+    assert_eq!(known(2), json!({ "worker": "w", "session": "s" }));
+    assert_eq!(known(4), json!({ "worker": "w", "session": "s", "disconnected": true, "cancelRequested": true }));
+    assert_eq!(known(5), json!({ "session": "s" }));
+}

@@ -68,15 +68,15 @@ async fn a_card_is_spelled_in_the_version_that_is_asked_for(cx: &Cx) -> Result<(
     let (new, old) = (of("1.0").await?, of("0.3").await?);
     ensure!(new["supportedInterfaces"].is_array() && new.get("url").is_none(), "{new}");
     ensure!(old["url"].is_string() && old["protocolVersion"] == "0.3.0" && old.get("supportedInterfaces").is_none(), "{old}");
-    ensure!(old["supportsAuthenticatedExtendedCard"] == true && old["securitySchemes"]["token"]["type"] == "http", "{old}");
+    ensure!(old["supportsAuthenticatedExtendedCard"] == true, "{old}");
+    // Whoever comes from this machine needs no token, so that none is declared.
+    ensure!(both.get("securitySchemes").is_none() && both.get("security").is_none(), "{both}");
     for (one, name) in [(&new, "new"), (&old, "old")] {
         for (key, value) in one.as_object().context("no card")? {
-            let is_scheme = key == "securitySchemes" || key == "capabilities" || key == "skills";
-            ensure!(is_scheme || both[key] == *value, "{name} {key}: {} and {value}", both[key]);
+            let is_other = key == "capabilities" || key == "skills";
+            ensure!(is_other || both[key] == *value, "{name} {key}: {} and {value}", both[key]);
         }
     }
-    let scheme = &both["securitySchemes"]["token"];
-    ensure!(scheme["type"] == "http" && scheme["httpAuthSecurityScheme"]["scheme"] == "Bearer", "{both}");
     ensure!(of("99.0").await? == new, "who speaks another version does not find out which are spoken");
     let plain = Server::new(cx.dir(), "server")?;
     let config = cx.dir().join("server.toml");
@@ -153,6 +153,10 @@ async fn behind_a_proxy_the_card_has_the_public_address(cx: &Cx) -> Result<()> {
     ensure!(there[0].0 == "https://muster.example/team/" && there[1].0 == "https://muster.example/team", "{there:?}");
     ensure!(there.iter().all(|(_, binding, _)| binding != "GRPC"), "gRPC has no path, and the server is below one: {there:?}");
     ensure!(items(&card["securityRequirements"])?[0]["schemes"]["token"].is_object(), "it says nothing of tokens: {card}");
+    let scheme = &card["securitySchemes"]["token"];
+    ensure!(scheme["type"] == "http" && scheme["httpAuthSecurityScheme"]["scheme"] == "Bearer", "{card}");
+    let old = proxied.clone().with_header("a2a-version", "0.3")?.get(CARD).await?.ok()?;
+    ensure!(old["security"][0]["token"].is_array() && old["securitySchemes"]["token"]["type"] == "http", "{old}");
     ensure!(proxied.get(&format!("/agents/monitor{CARD}")).await?.status == 401, "everybody may see the cards of agents");
     // Without one, the address by which it was asked.
     let named = SERVER.http(cx).await?.with_header("host", "localhost:99")?;

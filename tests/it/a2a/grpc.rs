@@ -103,13 +103,24 @@ async fn what_is_no_call_is_refused(cx: &Cx) -> Result<()> {
     ensure!(fault_of_status(&refused)?.reason == "INVALID_PARAMS", "{refused:?}");
     let text = prost_types::Value { kind: Some(Kind::StringValue("x".into())) };
     let list = |inner| prost_types::Value { kind: Some(Kind::ListValue(prost_types::ListValue { values: vec![inner] })) };
-    let deep = pb::Content::Data((0..200).fold(text, |inner, _| list(inner)));
-    let refused = channel.once::<_, ()>("SendMessage", said(vec![part(deep)])).await?.err().context("it is answered")?;
-    ensure!(fault_of_status(&refused)?.reason == "INVALID_REQUEST", "{refused:?}");
+    for (levels, reason) in [(31, "INVALID_PARAMS"), (200, "INVALID_REQUEST")] {
+        let deep = pb::Content::Data((0..levels).fold(text.clone(), |inner, _| list(inner)));
+        let refused = channel.once::<_, ()>("SendMessage", said(vec![part(deep)])).await?.err().context("it is answered")?;
+        ensure!(refused.code() == Code::InvalidArgument && fault_of_status(&refused)?.reason == reason, "{levels} levels: {refused:?}");
+    }
     let huge = pb::GetTaskRequest { id: "x".repeat(5 << 20), ..Default::default() };
     let refused = channel.once::<_, ()>("GetTask", huge).await?.err().context("it is answered")?;
     ensure!(refused.code() == Code::OutOfRange, "{refused:?}");
     let path = format!("/{}/GetTask", pb::SERVICE);
+    // A body without a message is the caller's mistake, as one without anything in it is.
+    for method in ["GetTask", "SubscribeToTask"] {
+        let empty = http.request(Method::POST, &format!("/{}/{method}", pb::SERVICE)).header("content-type", "application/grpc");
+        let answer = http.send(empty).await?;
+        ensure!(answer.header("grpc-status") == Some("3"), "{method}: {answer:?}");
+        ensure!(answer.header("grpc-message").is_some_and(|message| message.contains("no%20message")), "{method}: {answer:?}");
+    }
+    let refused = channel.once::<_, ()>("SendMessage", ()).await?.err().context("it is answered")?;
+    ensure!(fault_of_status(&refused)?.details[1]["fieldViolations"][0]["field"] == "message", "{refused:?}");
     http.post(&path, &json!({})).await?.refused(415, "unsupported_media_type")?;
     http.get(&path).await?.refused(405, "method_not_allowed")?;
     Ok(())

@@ -54,6 +54,12 @@ async fn every_method_answers_as_0_3_spells_it(cx: &Cx) -> Result<()> {
     with_files["parts"] = parts.clone();
     let task = call(&http, "message/send", json!({ "message": with_files })).await?;
     ensure!(task["history"][0]["parts"] == parts, "{task}");
+    // A list is data too, though 0.3 has no words for it: it is told as the official SDKs do.
+    let mut listing = message("");
+    listing["parts"] = json!([{ "kind": "data", "data": [1, 2] }]);
+    let task = call(&http, "message/send", json!({ "message": listing })).await?;
+    let told = json!([{ "kind": "data", "data": { "value": [1, 2] }, "metadata": { "data_part_compat": true } }]);
+    ensure!(task["history"][0]["parts"] == told, "{task}");
     // Webhooks: one without an id reads back.
     let id = text(&task, "id")?;
     let webhook = json!({ "url": "https://hooks.invalid", "authentication": { "schemes": ["Bearer"], "credentials": "c" } });
@@ -134,7 +140,20 @@ async fn errors_have_the_codes_of_0_3(cx: &Cx) -> Result<()> {
     image["parts"] = json!([{ "kind": "file", "file": { "bytes": "AAAA", "mimeType": "image/png" } }]);
     let mut bad = message("x");
     bad["parts"] = json!([{ "kind": "video" }]);
+    let without = |field: &str| {
+        let mut message = message("x");
+        message.as_object_mut().map(|fields| fields.remove(field));
+        json!({ "message": message })
+    };
+    let mut scalar = message("x");
+    scalar["parts"] = json!([{ "kind": "data", "data": 7 }]);
+    let untold = json!({ "message": { "messageId": "m", "role": "user", "parts": [{ "type": "video", "text": "x" }] } });
     for (method, params, code) in [
+        ("message/send", without("messageId"), -32602),
+        ("message/send", without("role"), -32602),
+        ("message/send", without("parts"), -32602),
+        ("message/send", json!({ "message": scalar }), -32602),
+        ("message/send", untold, -32602),
         ("tasks/get", json!({ "id": "nobody" }), -32001),
         ("tasks/cancel", json!({ "id": "nobody" }), -32001),
         ("tasks/resubscribe", json!({ "id": "nobody" }), -32001),

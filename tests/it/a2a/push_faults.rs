@@ -15,6 +15,7 @@ cases! {
     [] =>
         nothing_is_lost_when_the_server_is_killed_while_the_receiver_is_down,
         a_try_in_vain_is_repeated_until_it_is_taken,
+        what_cannot_be_read_at_the_end_is_told_when_it_can,
         a_receiver_is_left_alone_as_long_as_it_asks_for,
         a_receiver_that_hangs_holds_up_neither_the_task_nor_other_webhooks,
         a_thousand_webhooks_that_hang_delay_no_other,
@@ -96,6 +97,28 @@ async fn a_try_in_vain_is_repeated_until_it_is_taken(cx: &Cx) -> Result<()> {
     }
     let kinds: Vec<_> = heard.iter().filter_map(|event| event.as_object()?.keys().next()).collect();
     ensure!(kinds == ["task", "statusUpdate", "artifactUpdate", "statusUpdate"], "{kinds:?}");
+    Ok(())
+}
+
+async fn what_cannot_be_read_at_the_end_is_told_when_it_can(cx: &Cx) -> Result<()> {
+    let (server, receiver) = (with_settings(cx)?.launch().await?, Receiver::start()?);
+    let (worker, caller) = machine(&server, Binding::Rpc, "unread").await?;
+    begin(&caller, Some(json!({ "url": receiver.url("/unread") }))).await?;
+    let given = worker.take().await?;
+    worker.start(&given, "ses_unread").await?;
+    receiver.until("/unread", |event| told_state(event) == "TASK_STATE_WORKING").await?;
+    let spoil = "CREATE TRIGGER spoil AFTER UPDATE OF state ON tasks WHEN NEW.state = 'completed' BEGIN
+        UPDATE tasks SET changes = 'no' || changes WHERE id = NEW.id; END";
+    server.spoil(spoil).await?;
+    let change = json!([{ "path": "a.rs", "change": "modified", "additions": 1, "deletions": 0, "patch": "@@" }]);
+    worker.report(&given, muster_protocol::task::ReportedStatus::Completed, json!({ "result": "", "changes": change })).await?;
+    let failed = async || Ok(server.log().contains("cannot be read or noted").then_some(()));
+    wait_for("a turn in vain", Duration::from_secs(20), failed).await?;
+    ensure!(!receiver.taken("/unread").iter().any(is_end), "the end is told without what was changed");
+    server.spoil("DROP TRIGGER spoil; UPDATE tasks SET changes = substr(changes, 3) WHERE changes LIKE 'no%'").await?;
+    let heard = receiver.until("/unread", is_end).await?;
+    let [.., file, _] = heard.as_slice() else { anyhow::bail!("{heard:?}") };
+    ensure!(file["artifactUpdate"]["artifact"]["artifactId"] == "file:a.rs", "{heard:#?}");
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Streams: every subscriber sees the same events in the same order, and whoever reconnects misses nothing.
 
 use super::caller::{BINDINGS, Binding, Caller, Events, OF_JSON, message};
-use crate::support::{Cx, Puller, Shared, cases};
+use crate::support::{Cx, Http, Puller, Server, Shared, cases};
 use anyhow::{Context, Result, ensure};
 use muster_protocol::stream::EntryKind;
 use muster_protocol::task::ReportedStatus;
@@ -12,6 +12,8 @@ cases! {
         a_message_is_streamed_from_its_task_to_its_end,
         every_subscriber_sees_the_same_and_a_reconnected_one_misses_nothing,
         a_stream_of_one_turn_ends_with_a_question_and_a_subscription_does_not,
+        a_snapshot_of_an_earlier_place_says_what_was_known_then,
+        a_stream_that_the_store_breaks_off_says_so,
         two_hundred_subscribers_see_the_same_and_a_slow_one_gets_all_of_it within 120;
 }
 
@@ -183,5 +185,82 @@ async fn two_hundred_subscribers_see_the_same_and_a_slow_one_gets_all_of_it(cx: 
     ensure!(first.iter().map(|(place, _)| place).is_sorted(), "the places do not rise");
     ensure!(first.last().is_some_and(|(_, event)| short(event) == "status COMPLETED"), "{:?}", first.last());
     ensure!(slow.rest().await? == first, "the slow one got something else");
+    Ok(())
+}
+
+async fn a_snapshot_of_an_earlier_place_says_what_was_known_then(cx: &Cx) -> Result<()> {
+    for binding in OF_JSON {
+        let name = format!("then-{binding:?}");
+        let worker = Puller::register(SERVER.get(cx).await?.client(), &name, json!({})).await?;
+        let caller = Caller::new(&SERVER.http(cx).await?, binding)?.at(&name);
+        let id = uuid::Uuid::now_v7();
+        let note =
+            |outcome: &str| json!({ "id": id, "request": "r", "kind": "permission", "title": "rm", "outcome": outcome, "detail": {} });
+        let mut turn = caller.stream("SendStreamingMessage", json!({ "message": message("ask", json!({})) }), None).await?;
+        let task = turn.expect().await?.1["task"]["id"].clone();
+        let given = worker.take().await?;
+        worker.start(&given, "ses_then").await?;
+        worker.tell(&given, 0, EntryKind::Interaction, &note("open")).await?;
+        let asked = turn.rest().await?.last().and_then(|(place, _)| *place).context("it asks nothing")?;
+        let reply = json!({ "message": message("yes", json!({ "taskId": task })) });
+        let next = caller.stream("SendStreamingMessage", reply, None).await?;
+        worker.tell(&given, 1, EntryKind::Interaction, &note("applied")).await?;
+        worker.report(&given, ReportedStatus::Completed, json!({ "result": "" })).await?;
+        let told = next.rest().await?;
+        // Whoever answers sees the answer, and what follows.
+        ensure!(told[0].1["task"]["history"].as_array().map(Vec::len) == Some(3), "{}", told[0].1);
+        let applied = told.iter().rev().nth(1).and_then(|(place, _)| *place).context("nothing is told")?;
+        let at = async |place: u64| -> Result<Value> {
+            Ok(caller.stream("SubscribeToTask", json!({ "id": task }), Some(place)).await?.expect().await?.1["task"].clone())
+        };
+        let (first, waits, goes_on) = (at(0).await?, at(asked).await?, at(applied).await?);
+        ensure!(first["metadata"] == json!({ "agent": name }), "{first}");
+        ensure!(waits["metadata"] == json!({ "agent": name, "worker": name, "session": "ses_then" }), "{waits}");
+        for (snapshot, said) in [(&first, 1), (&waits, 1), (&goes_on, 3)] {
+            ensure!(snapshot["history"].as_array().map(Vec::len) == Some(said), "{snapshot}");
+        }
+    }
+    Ok(())
+}
+
+async fn a_stream_that_the_store_breaks_off_says_so(cx: &Cx) -> Result<()> {
+    let server = Server::new(cx.dir(), "server")?.launch().await?;
+    let worker = Puller::register(server.client(), "breaks", json!({})).await?;
+    let http = Http::new(&server);
+    let caller = Caller::new(&http, Binding::Rpc)?.at("breaks");
+    let send = json!({ "message": message("tell", json!({})), "configuration": { "returnImmediately": true } });
+    let task = caller.call("SendMessage", send).await?["task"]["id"].clone();
+    let given = worker.take().await?;
+    worker.start(&given, "ses_breaks").await?;
+    let mut streams = Vec::new();
+    for binding in BINDINGS {
+        let mut stream = Caller::new(&http, binding)?.stream("SubscribeToTask", json!({ "id": task }), None).await?;
+        ensure!(short(&stream.expect().await?.1) == "task WORKING", "{binding:?} begins otherwise");
+        streams.push((binding, stream));
+    }
+    // From now on what is kept cannot be read.
+    let spoil = "CREATE TRIGGER spoil AFTER INSERT ON stream_entries BEGIN
+        UPDATE stream_entries SET data = 'no JSON' WHERE task_id = NEW.task_id AND task_seq = NEW.task_seq; END";
+    server.spoil(spoil).await?;
+    worker.append(&given, 0, &["lost"]).await?;
+    for (binding, mut stream) in streams {
+        match (&mut stream, binding) {
+            (Events::Messages(messages), _) => {
+                let status = messages.message().await.err().context("it ends as if the task had")?;
+                ensure!(matches!(status.code(), tonic::Code::Internal | tonic::Code::Unavailable), "{status:?}");
+            }
+            (Events::Sse(sse, _), Binding::Rpc) => {
+                let last = sse.expect().await?;
+                ensure!(last.event.is_empty() && last.data["id"] == "r", "{last:?}");
+                ensure!(last.data["error"]["data"][0]["reason"] == "INTERNAL_ERROR", "{last:?}");
+                ensure!(sse.next().await?.is_none(), "it goes on");
+            }
+            (Events::Sse(sse, _), _) => {
+                let last = sse.expect().await?;
+                ensure!(last.event == "error" && last.data["error"]["status"] == "INTERNAL", "{last:?}");
+                ensure!(sse.next().await?.is_none(), "it goes on");
+            }
+        }
+    }
     Ok(())
 }

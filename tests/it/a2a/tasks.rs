@@ -140,6 +140,9 @@ async fn nobody_sees_the_tasks_of_others(cx: &Cx) -> Result<()> {
             ensure!(other.fault("SendMessage", reply).await?.reason == "TASK_NOT_FOUND", "it may answer");
             let listed = other.call("ListTasks", json!({ "pageSize": 100 })).await?;
             ensure!(listed["tasks"].as_array().is_some_and(|all| all.iter().all(|seen| seen["id"] != task["id"])), "{listed}");
+            // Naming the agent (in gRPC as the tenant) chooses it and opens nothing.
+            let there = other.at(text(&task["metadata"], "agent")?);
+            ensure!(there.fault("GetTask", json!({ "id": task["id"] })).await?.reason == "TASK_NOT_FOUND", "the tenant opens it");
         }
         let stranger = Caller::new(&token("stranger", "agent").await?, binding)?;
         let into = json!({ "message": message("x", json!({ "contextId": task["contextId"] })) });

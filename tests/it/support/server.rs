@@ -6,6 +6,7 @@ use super::{Cx, Process};
 use anyhow::{Context, Result};
 use muster_protocol::client::Client;
 use serde_json::Value;
+use sqlx::{AnyConnection, Connection};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
@@ -107,6 +108,14 @@ impl Server {
 
     fn log_path(&self) -> PathBuf {
         self.dir.join(format!("{}.log", self.name))
+    }
+
+    /// A statement in its embedded database, by somebody else.
+    pub(crate) async fn spoil(&self, statement: &'static str) -> Result<()> {
+        sqlx::any::install_default_drivers();
+        let mut store = AnyConnection::connect(&format!("sqlite://{}", self.data_dir().join("muster.db").display())).await?;
+        sqlx::raw_sql(statement).execute(&mut store).await?;
+        Ok(store.close().await?)
     }
 
     /// Ends it as a crash would.

@@ -2,7 +2,7 @@
 
 use super::Misfit;
 use crate::a2a::arbitrary::{card, event, list, listed, message, send, task, value, webhook};
-use crate::a2a::{self as v1, pb};
+use crate::a2a::{self as v1, MOST_DEPTH, depth, pb};
 use crate::time::Timestamp;
 use a2a_pb::proto as normative;
 use proptest::option;
@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
+use serde_json::json;
 
 /// There, over the wire to `N`, which is generated from the normative definition and drops what it does not know, and back; and once more from there.
 fn there_and_back<A, B, N>(value: &A) -> Result<(), TestCaseError>
@@ -132,6 +133,26 @@ fn what_does_not_fit_is_named() {
         let wrong = pb::ListTasksRequest { status_timestamp_after: after, ..Default::default() };
         assert_eq!(list(wrong), Err("statusTimestampAfter".to_owned()), "{seconds} {nanos}");
     }
+}
+
+#[test]
+fn data_of_any_depth_can_be_read_by_those_who_take_a_hundred_levels() {
+    let nested = |levels: usize| (0..levels).fold(json!("deepest"), |inner, _| json!({ "a": inner }));
+    let told = |data: &serde_json::Value| {
+        let parts = vec![v1::Part { metadata: [("m".to_owned(), data.clone())].into_iter().collect(), ..v1::Part::data(data.clone()) }];
+        let message = v1::Message { parts, ..v1::Message::default() };
+        let status = v1::TaskStatus { message: Some(Box::new(message.clone())), ..v1::TaskStatus::default() };
+        let task = v1::Task { status, history: vec![message], ..v1::Task::default() };
+        let wire = pb::StreamResponse::from(v1::StreamResponse::Task(task.clone())).encode_to_vec();
+        (task, v1::StreamResponse::try_from(pb::StreamResponse::decode(wire.as_slice()).unwrap()).unwrap())
+    };
+    let (task, back) = told(&nested(MOST_DEPTH - 1));
+    assert_eq!(back, v1::StreamResponse::Task(task));
+    let (_, back) = told(&nested(MOST_DEPTH + 60));
+    let v1::StreamResponse::Task(task) = back else { panic!("it is no task") };
+    let v1::Content::Data(data) = &task.history[0].parts[0].content else { panic!("it is no data") };
+    assert_eq!(depth(data), MOST_DEPTH);
+    assert!(data.to_string().contains("deepest"));
 }
 
 #[test]

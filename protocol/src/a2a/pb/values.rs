@@ -1,7 +1,7 @@
 //! Free data and times.
 
 use super::Misfit;
-use crate::a2a::Metadata;
+use crate::a2a::{MOST_DEPTH, Metadata};
 use crate::time::Timestamp;
 use prost_types::value::Kind;
 use prost_types::{ListValue, Struct, Value};
@@ -12,21 +12,30 @@ const LARGEST_WHOLE: f64 = 9_007_199_254_740_992.0;
 
 /// Metadata; those that are empty are left out.
 pub(super) fn to_struct(map: Metadata) -> Option<Struct> {
-    (!map.is_empty()).then(|| fields(map))
+    (!map.is_empty()).then(|| fields(map, MOST_DEPTH))
 }
 
-fn fields(map: Metadata) -> Struct {
-    Struct { fields: map.into_iter().map(|(name, value)| (name, to_value(value))).collect() }
+fn fields(map: Metadata, levels: usize) -> Struct {
+    Struct { fields: map.into_iter().map(|(name, value)| (name, within(value, levels.saturating_sub(1)))).collect() }
 }
 
+/// What is nested deeper than readers take is given as the text of its JSON.
 pub(super) fn to_value(json: Json) -> Value {
+    within(json, MOST_DEPTH)
+}
+
+fn within(json: Json, levels: usize) -> Value {
     let kind = match json {
+        deeper @ (Json::Array(_) | Json::Object(_)) if levels == 0 => Kind::StringValue(deeper.to_string()),
         Json::Null => Kind::NullValue(0),
         Json::Bool(flag) => Kind::BoolValue(flag),
         Json::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Json::String(text) => Kind::StringValue(text),
-        Json::Array(items) => Kind::ListValue(ListValue { values: items.into_iter().map(to_value).collect() }),
-        Json::Object(map) => Kind::StructValue(fields(map)),
+        Json::Array(items) => {
+            let values = items.into_iter().map(|item| within(item, levels.saturating_sub(1))).collect();
+            Kind::ListValue(ListValue { values })
+        }
+        Json::Object(map) => Kind::StructValue(fields(map, levels)),
     };
     Value { kind: Some(kind) }
 }

@@ -70,13 +70,12 @@ impl From<Part> for v1::Part {
             Part::Text { text, metadata } => Self { metadata: metadata.unwrap_or_default(), ..Self::text(text) },
             Part::Data { mut data, metadata } => {
                 let mut metadata = metadata.unwrap_or_default();
-                let is_wrapped = metadata.get(WRAPPED) == Some(&Value::Bool(true)) && data.contains_key(VALUE);
-                let data = if is_wrapped {
+                if metadata.get(WRAPPED) == Some(&Value::Bool(true))
+                    && let Some(wrapped) = data.get_mut(VALUE).map(Value::take)
+                {
                     metadata.remove(WRAPPED);
-                    data.remove(VALUE).unwrap_or_default()
-                } else {
-                    Value::Object(data)
-                };
+                    data = wrapped;
+                }
                 Self { metadata, ..Self::data(data) }
             }
             Part::File { file: File { content, name, mime_type }, metadata } => Self {
@@ -98,10 +97,10 @@ impl From<v1::Part> for Part {
         let file = |content| File { content, name: filename, mime_type: media_type };
         match content {
             Content::Text(text) => Self::Text { text, metadata: some(metadata) },
-            Content::Data(Value::Object(data)) => Self::Data { data, metadata: some(metadata) },
+            Content::Data(data @ Value::Object(_)) => Self::Data { data, metadata: some(metadata) },
             Content::Data(other) => {
                 metadata.insert(WRAPPED.to_owned(), Value::Bool(true));
-                Self::Data { data: Metadata::from_iter([(VALUE.to_owned(), other)]), metadata: some(metadata) }
+                Self::Data { data: Metadata::from_iter([(VALUE.to_owned(), other)]).into(), metadata: some(metadata) }
             }
             Content::Raw(bytes) => Self::File { file: file(FileContent::Bytes(bytes)), metadata: some(metadata) },
             Content::Url(uri) => Self::File { file: file(FileContent::Uri(uri)), metadata: some(metadata) },

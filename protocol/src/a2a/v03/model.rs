@@ -4,6 +4,7 @@ use crate::a2a::Metadata;
 use crate::a2a::proto::{decode, encode};
 use crate::time::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use serde_json::Value;
 
 /// The state of a task.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,14 +111,20 @@ pub enum Part {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Metadata>,
     },
-    /// An object.
+    /// An object. A list, which the definition does not know and clients send, is read too.
     Data {
         /// It.
-        data: Metadata,
+        #[serde(deserialize_with = "object_or_list")]
+        data: Value,
         /// Anything.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Metadata>,
     },
+}
+
+fn object_or_list<'de, D: Deserializer<'de>>(d: D) -> Result<Value, D::Error> {
+    let data = Value::deserialize(d)?;
+    if data.is_object() || data.is_array() { Ok(data) } else { Err(de::Error::custom("`data` must be an object")) }
 }
 
 /// The constant `kind` of an object; others are refused.

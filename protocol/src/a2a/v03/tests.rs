@@ -73,6 +73,9 @@ fn data_that_is_no_object_is_wrapped_as_the_official_sdks_do() {
     let wire = json!({ "kind": "data", "data": { "value": [1, 2] }, "metadata": { "data_part_compat": true } });
     assert_eq!(serde_json::to_value(&old).unwrap(), wire);
     assert_eq!(v1::Part::from(old), v1::Part::data(json!([1, 2])));
+    // A client that sends a list as it is means the same.
+    let bare: Part = serde_json::from_value(json!({ "kind": "data", "data": [1, 2] })).unwrap();
+    assert_eq!(v1::Part::from(bare), v1::Part::data(json!([1, 2])));
 }
 
 #[test]
