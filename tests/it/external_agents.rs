@@ -116,7 +116,7 @@ async fn a_card_that_lies_is_refused_with_everything_that_is_wrong(cx: &Cx) -> R
     let mut elsewhere = good.clone();
     elsewhere["supportedInterfaces"][0]["url"] = json!("http://192.0.2.1/");
     cards.put(elsewhere.clone());
-    fits(&refusal(cards.url()).await?, "another host (192.0.2.1)")?;
+    fits(&refusal(cards.url()).await?, "another place (http://192.0.2.1)")?;
     http.post("/v1/agents", &json!({ "url": cards.url(), "name": "elsewhere", "other_host": true })).await?.ok()?;
     http.delete("/v1/agents/elsewhere").await?.ok()?;
     cards.put(cards.card("Liar", "GRPC", "1.0"));
@@ -130,7 +130,6 @@ async fn a_card_that_lies_is_refused_with_everything_that_is_wrong(cx: &Cx) -> R
     cards.redirect("http://192.0.2.1/card");
     fits(&refusal(cards.url()).await?, "redirects to http://192.0.2.1/card, which is not followed")?;
     fits(&refusal("ftp://x".to_owned()).await?, "must begin with http")?;
-    fits(&refusal("https://example.com".to_owned()).await?, "wants TLS, which is not spoken here yet")?;
     fits(&refusal("http://u:p@localhost/".to_owned()).await?, "must not hold a credential")?;
     Ok(())
 }

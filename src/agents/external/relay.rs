@@ -1,13 +1,14 @@
 //! One task that is relayed: sends the message in the version and binding that the agent's card names, follows what becomes of it there, and tells
 //! it here. The attempt's lease says how long ago the agent was heard of; where it is lost, the task waits for it as for a lost worker.
 
+use super::card::client_of;
 use super::send::not_delivered;
 use crate::app::App;
 use crate::domain::lease::{Phase, Renewal};
 use crate::domain::mirror::{Mirror, News};
 use crate::store::StoreError;
 use crate::store::attempts::MarkReconnected;
-use crate::store::external::{ExternalAgent, agent_of};
+use crate::store::external::agent_of;
 use crate::store::relays::{EndRelay, NoteRemote, Remote};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskRecord;
@@ -75,7 +76,7 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         Some(agent) if agent.health.is_another => {
             Err(("agent_changed", format!("nothing was sent to the agent {name}: {}", agent.health.reason.unwrap_or_default())))
         }
-        Some(agent) => client_of(&agent).map(|client| (client, agent)),
+        Some(agent) => client_of(&agent).map(|client| (client, agent)).map_err(|e| ("agent_unreachable", e.to_string())),
     };
     let (client, agent) = match prepared {
         Ok(prepared) => prepared,
@@ -111,11 +112,6 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         Some(remote) => relay.resume(remote).await?,
     }
     if relay.over { Ok(()) } else { relay.follow().await }
-}
-
-fn client_of(agent: &ExternalAgent) -> Result<Agent, Failure> {
-    let card = &agent.card;
-    Agent::new(card.url.clone(), card.dialect, card.tenant.clone(), agent.token.clone()).map_err(|e| ("agent_unreachable", e.to_string()))
 }
 
 async fn end(
