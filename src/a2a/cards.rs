@@ -17,7 +17,6 @@ use muster_protocol::a2a::{
     SecurityScheme, StringList, binding,
 };
 use muster_protocol::codebase::{Codebase, CodebaseStatus};
-use serde_json::Value;
 use std::collections::BTreeMap;
 use url::Url;
 
@@ -151,7 +150,8 @@ impl App {
         let there = agent.health.reason.as_ref().map(|reason| format!(" (not there: {reason})")).unwrap_or_default();
         let ForeignCard { name, description, version, skills, .. } = agent.card;
         let description = format!("{description}{there}");
-        Ok(spoken_for(&agent.name, &agent.raw, ForeignSelf { name, description, version, skills }, blank))
+        let extended = has_extended(&agent.raw);
+        Ok(spoken_for(&agent.name, ForeignSelf { name, description, version, skills }, extended, blank))
     }
 
     fn own_skill(&self, agent: &Agent) -> AgentSkill {
@@ -169,7 +169,7 @@ impl App {
 }
 
 /// The card of an agent of others: what it says of itself, at this server's addresses.
-fn spoken_for(name: &str, raw: &Value, said: ForeignSelf, blank: AgentCard) -> AgentCard {
+fn spoken_for(name: &str, said: ForeignSelf, extended: bool, blank: AgentCard) -> AgentCard {
     let skills = said.skills.into_iter().map(|skill| AgentSkill {
         id: skill.id,
         name: skill.name,
@@ -177,7 +177,7 @@ fn spoken_for(name: &str, raw: &Value, said: ForeignSelf, blank: AgentCard) -> A
         tags: skill.tags,
         ..AgentSkill::default()
     });
-    let capabilities = AgentCapabilities { extended_agent_card: Some(has_extended(raw)), ..blank.capabilities.clone() };
+    let capabilities = AgentCapabilities { extended_agent_card: Some(extended), ..blank.capabilities.clone() };
     AgentCard {
         name: name.to_owned(),
         description: said.description,
@@ -228,7 +228,7 @@ impl Asked {
         let card = match &self.agent {
             None => self.app.server_card(&self.base, true).await,
             Some(Agent::External(name)) => match self.app.extended_card_of(name).await {
-                Ok((raw, said)) => return Ok(spoken_for(name, &raw, said, blank(&self.app, &self.base, Some(name)))),
+                Ok(said) => return Ok(spoken_for(name, said, true, blank(&self.app, &self.base, Some(name)))),
                 Err(NoCard::Refused(error)) => Err(error),
                 Err(NoCard::Undeclared) => {
                     return Err(A2aError::new(ErrorKind::UnsupportedOperation, format!("the agent {name} declares no extended card")));

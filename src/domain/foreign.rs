@@ -190,7 +190,9 @@ fn reached(card: &Value, at: &Url, other_host: bool) -> Result<(Url, Dialect, Op
     }
     if !other_host && !is_same_place(&url, at) {
         let (there, here) = (url.origin().ascii_serialization(), at.origin().ascii_serialization());
-        return Err(format!("it sends its callers to another place ({there}) than the one that it is at ({here}); say `other_host` if that is meant"));
+        return Err(format!(
+            "it sends its callers to another place ({there}) than the one that it is at ({here}); say `other_host` if that is meant"
+        ));
     }
     Ok((url, dialect, offer.3.filter(|tenant| !tenant.is_empty()).map(str::to_owned)))
 }
@@ -288,8 +290,13 @@ mod tests {
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("nonsense")).contains("is no URL"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://u:p@10.0.0.7")).contains("credential"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.8")).contains("another place (http://10.0.0.8)"));
-        assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.7:81")).contains("another place (http://10.0.0.7:81)"));
-        assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("https://10.0.0.7")).contains("another place (https://10.0.0.7)"));
+        assert!(
+            fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.7:81"))
+                .contains("another place (http://10.0.0.7:81)")
+        );
+        assert!(
+            fault(|card| card["supportedInterfaces"][2]["url"] = json!("https://10.0.0.7")).contains("another place (https://10.0.0.7)")
+        );
         let demanded = json!([{ "uri": "urn:x", "required": true }]);
         assert!(fault(|card| card["capabilities"]["extensions"] = demanded).contains("extension urn:x"));
     }
@@ -303,7 +310,9 @@ mod tests {
         };
         assert!(is_read("https://h/a2a", "https://h:443/card.json", false));
         assert!(is_read("http://localhost:9/a2a", "http://[::1]:9/card.json", false));
-        for (url, at) in [("http://h:1/", "http://h:2/card.json"), ("http://h:443/", "https://h/card.json"), ("http://h/", "http://i/card.json")] {
+        for (url, at) in
+            [("http://h:1/", "http://h:2/card.json"), ("http://h:443/", "https://h/card.json"), ("http://h/", "http://i/card.json")]
+        {
             assert!(!is_read(url, at, false) && is_read(url, at, true), "{url} {at}");
         }
     }

@@ -8,7 +8,9 @@ pub use stream::Events;
 
 use super::{http, innermost};
 use crate::a2a::rpc::RpcResponse;
-use crate::a2a::{CancelTaskRequest, ErrorKind, GetTaskRequest, Message, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task, v03};
+use crate::a2a::{
+    CancelTaskRequest, ErrorKind, GetTaskRequest, Message, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task, v03,
+};
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response};
@@ -127,7 +129,9 @@ pub struct Agent {
 
 fn http_for(url: &Url) -> Result<reqwest::Client, A2aError> {
     let http = http::builder(url).redirect(Policy::none()).connect_timeout(CONNECT).tcp_nodelay(true);
-    http.user_agent(concat!("muster/", env!("CARGO_PKG_VERSION"))).build().map_err(|e| A2aError::NotReached { at: url.to_string(), reason: innermost(&e) })
+    http.user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| A2aError::NotReached { at: url.to_string(), reason: innermost(&e) })
 }
 
 /// Reads the card at exactly this address; `known` is the tag of the one that is had.

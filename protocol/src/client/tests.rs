@@ -1,5 +1,5 @@
-use super::script::{Act, answer, server};
 use super::http::is_loopback;
+use super::script::{Act, answer, server};
 use super::{Client, ClientError};
 use crate::task::SubmitTask;
 use std::time::Duration;

@@ -103,11 +103,11 @@ pub enum NoCard {
 }
 
 impl App {
-    /// The extended card of an agent of others: as it answers it, and what that says of the agent. It is asked anew each time.
+    /// What the extended card of an agent of others says of it. It is asked anew each time.
     ///
     /// # Errors
     /// [`NoCard`].
-    pub async fn extended_card_of(&self, name: &str) -> Result<(Value, ForeignSelf), NoCard> {
+    pub async fn extended_card_of(&self, name: &str) -> Result<ForeignSelf, NoCard> {
         let agent = self.store.external_agent(name).await.map_err(|error| NoCard::Refused(error.into()))?;
         let agent = agent.ok_or_else(|| NoCard::Refused(ApiError::not_found("agent", name)))?;
         if !foreign::has_extended(&agent.raw) {
@@ -118,9 +118,9 @@ impl App {
         }
         let client = client_of(&agent).map_err(|error| NoCard::Away(error.to_string()))?;
         let raw = client.extended_card().await.map_err(|error| no_card(&error))?;
-        let nonsense = |wrong: Vec<String>| NoCard::Nonsense(format!("the agent answered with something else than a card: {}", wrong.join("; ")));
-        let said = foreign::read_self(&raw).map_err(nonsense)?;
-        Ok((raw, said))
+        let nonsense =
+            |wrong: Vec<String>| NoCard::Nonsense(format!("the agent answered with something else than a card: {}", wrong.join("; ")));
+        foreign::read_self(&raw).map_err(nonsense)
     }
 }
 
