@@ -23,7 +23,8 @@ pub fn builder(to: &Url) -> ClientBuilder {
 /// A client for what this machine has on its loopback, without TLS.
 #[must_use]
 pub fn local() -> ClientBuilder {
-    with(ready(RootCertStore::empty())).no_proxy()
+    static BLIND: OnceLock<ClientConfig> = OnceLock::new();
+    with(BLIND.get_or_init(|| ready(RootCertStore::empty())).clone()).no_proxy()
 }
 
 fn with(tls: ClientConfig) -> ClientBuilder {
@@ -33,7 +34,8 @@ fn with(tls: ClientConfig) -> ClientBuilder {
 /// TLS that trusts the authorities of this machine.
 #[must_use]
 pub fn trusting() -> ClientConfig {
-    ready(authorities().clone())
+    static TRUSTING: OnceLock<ClientConfig> = OnceLock::new();
+    TRUSTING.get_or_init(|| ready(authorities().clone())).clone()
 }
 
 /// Whether this machine knows any authorities: without them nobody is trusted.

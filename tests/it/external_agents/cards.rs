@@ -29,6 +29,8 @@ struct Wanted {
     extended: Option<Result<Value, i64>>,
     /// It takes messages and answers none, as long as its callers hold on.
     mute: bool,
+    /// A message without a task makes one that asks; it can be canceled.
+    asks: bool,
     asked: usize,
     /// How many callers it keeps waiting.
     kept: Arc<()>,
@@ -77,6 +79,11 @@ impl CardServer {
         self.change(|wanted| wanted.extended = Some(extended));
     }
 
+    /// From now on a message makes a task that asks something, and what is answered to that is not answered.
+    pub(super) fn ask(&self) {
+        self.change(|wanted| wanted.asks = true);
+    }
+
     /// From now on messages are not answered.
     pub(super) fn fall_silent(&self) {
         self.change(|wanted| wanted.mute = true);
@@ -118,7 +125,8 @@ async fn answer(State(shared): State<Arc<Mutex<Wanted>>>, request: Request) -> R
     let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap_or_default();
     let call: Value = serde_json::from_slice(&body).unwrap_or_default();
     let method = call["method"].as_str().unwrap_or_default();
-    let early = early(&mut shared.lock().unwrap_or_else(PoisonError::into_inner), &path, method, shown.as_deref());
+    let answers = call["params"]["message"]["taskId"].is_string();
+    let early = early(&mut shared.lock().unwrap_or_else(PoisonError::into_inner), &path, (method, answers), shown.as_deref());
     match early {
         Early::Answer(response) => return response,
         Early::Silence(kept) => return silence(path.ends_with(":stream") || is_streamed(method), kept).await,
@@ -143,7 +151,7 @@ enum Early {
     None,
 }
 
-fn early(wanted: &mut Wanted, path: &str, method: &str, shown: Option<&str>) -> Early {
+fn early(wanted: &mut Wanted, path: &str, (method, answers): (&str, bool), shown: Option<&str>) -> Early {
     let is_card = path.contains(".well-known");
     wanted.asked += usize::from(!is_card);
     if wanted.token.is_some_and(|token| shown != Some(&format!("Bearer {token}"))) {
@@ -159,7 +167,14 @@ fn early(wanted: &mut Wanted, path: &str, method: &str, shown: Option<&str>) -> 
     match &wanted.card {
         Some(card) if is_card && path.ends_with("agent-card.json") => Early::Answer(Json(card.clone()).into_response()),
         _ if is_card => Early::Answer(StatusCode::NOT_FOUND.into_response()),
-        _ if wanted.mute => Early::Silence(Arc::clone(&wanted.kept)),
+        _ if wanted.asks && !answers => {
+            let state = if method == "CancelTask" { "TASK_STATE_CANCELED" } else { "TASK_STATE_INPUT_REQUIRED" };
+            let says = json!({ "messageId": "q", "role": "ROLE_AGENT", "parts": [{ "text": "Which one?" }] });
+            let task = json!({ "id": "t", "contextId": "c", "status": { "state": state, "message": says } });
+            let result = if method == "SendMessage" { json!({ "task": task }) } else { task };
+            Early::Answer(Json(json!({ "jsonrpc": "2.0", "id": 1, "result": result })).into_response())
+        }
+        _ if wanted.mute || wanted.asks => Early::Silence(Arc::clone(&wanted.kept)),
         _ => Early::None,
     }
 }

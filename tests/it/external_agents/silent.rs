@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 cases! {
     [] =>
         a_cancel_of_what_its_agent_has_not_named_ends_unconfirmed_after_a_lease,
+        a_cancel_is_told_to_an_agent_that_says_nothing_to_an_answer,
         an_agent_that_says_nothing_is_given_up_in_the_end,
         a_server_that_stops_does_not_wait_for_an_agent_that_says_nothing,
         a_message_that_could_not_be_delivered_is_sent_after_a_restart;
@@ -53,6 +54,20 @@ async fn a_cancel_of_what_its_agent_has_not_named_ends_unconfirmed_after_a_lease
         waiting(&cards, 0).await?;
     }
     Ok(())
+}
+
+async fn a_cancel_is_told_to_an_agent_that_says_nothing_to_an_answer(cx: &Cx) -> Result<()> {
+    let (_near, cards, caller) = with_silent(cx, "near", false, "30m").await?;
+    cards.ask();
+    let asks = caller.say("x", json!({})).await?;
+    ensure!(state(&asks) == "TASK_STATE_INPUT_REQUIRED", "{asks}");
+    let answer = json!({ "message": message("blue", json!({ "taskId": asks["id"] })), "configuration": { "returnImmediately": true } });
+    caller.call("SendMessage", answer).await?;
+    waiting(&cards, 1).await?;
+    caller.call("CancelTask", json!({ "id": asks["id"] })).await?;
+    let ended = task_when(&caller, &asks["id"], "the end", |task| state(task) == "TASK_STATE_CANCELED").await?;
+    ensure!(ended["metadata"]["confirmed"] == true, "{ended}");
+    waiting(&cards, 0).await
 }
 
 async fn an_agent_that_says_nothing_is_given_up_in_the_end(cx: &Cx) -> Result<()> {
