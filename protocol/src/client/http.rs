@@ -11,7 +11,6 @@ use url::{Host, Url};
 
 /// A client for this address. The proxy of the environment (`HTTP_PROXY`, `HTTPS_PROXY`, `NO_PROXY`) is for other machines: it could not reach
 /// this one's loopback.
-#[must_use]
 pub fn builder(to: &Url) -> ClientBuilder {
     match (is_loopback(to), to.scheme()) {
         (true, "https") => with(trusting()).no_proxy(),
@@ -21,7 +20,6 @@ pub fn builder(to: &Url) -> ClientBuilder {
 }
 
 /// A client for what this machine has on its loopback, without TLS.
-#[must_use]
 pub fn local() -> ClientBuilder {
     static BLIND: OnceLock<ClientConfig> = OnceLock::new();
     with(BLIND.get_or_init(|| ready(RootCertStore::empty())).clone()).no_proxy()
