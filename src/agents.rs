@@ -11,7 +11,7 @@ mod specialist;
 
 pub use directory::{Agent, Machine};
 pub use entries::AgentAddress;
-pub use external::{Relays, look_at_agents, relay_waiting};
+pub use external::{NoCard, Relays, look_at_agents, relay_waiting};
 pub use specialist::Fitting;
 
 use crate::app::App;

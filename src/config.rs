@@ -208,6 +208,8 @@ pub struct A2aConfig {
     pub grpc: bool,
     /// How often agents of others are looked at.
     pub agent_check: Duration,
+    /// How long they may take to answer a message, or to name the task that it is.
+    pub agent_answer: Duration,
 }
 
 /// How a log line looks.

@@ -90,7 +90,7 @@ pub struct AddAgent {
     /// A bearer token that it is shown; what is known stays if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token: Option<String>,
-    /// Whether it may be on another host than its card.
+    /// Whether it may be at another scheme, host or port than its card.
     #[serde(default)]
     pub other_host: bool,
 }

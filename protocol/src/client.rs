@@ -7,6 +7,7 @@ pub mod a2a;
 mod agents;
 mod error;
 mod events;
+pub mod http;
 #[cfg(test)]
 mod script;
 mod sessions;
@@ -33,7 +34,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::Duration;
-use url::{Host, Url};
+use url::Url;
 
 /// What a request may take, unless it waits by design.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
@@ -58,25 +59,20 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client for the server at `address` (`http://host:port`), which sends `token` as a bearer token.
+    /// A client for the server at `address` (`http://host:port` or `https://host`), which sends `token` as a bearer token.
     ///
     /// # Errors
-    /// [`ClientError::Address`] if the address is no `http` URL.
+    /// [`ClientError::Address`] if the address is no URL of HTTP.
     pub fn new(address: &str, token: Option<String>) -> Result<Self, ClientError> {
         let refuse = |reason: String| ClientError::Address { address: address.to_owned(), reason };
         let mut base = Url::parse(address).map_err(|e| refuse(format!("{e}; it should look like http://127.0.0.1:5001")))?;
-        if base.scheme() != "http" {
-            return Err(refuse("only http:// is supported for now; for TLS put a proxy in front".to_owned()));
+        if !matches!(base.scheme(), "http" | "https") {
+            return Err(refuse("it must begin with http:// or https://".to_owned()));
         }
         if !base.path().ends_with('/') {
             base.set_path(&format!("{}/", base.path()));
         }
-        let mut http = reqwest::Client::builder();
-        if is_loopback(&base) {
-            // A proxy of the environment is for other machines; it could not reach this one's loopback.
-            http = http.no_proxy();
-        }
-        let http = http
+        let http = http::builder(&base)
             .connect_timeout(Duration::from_secs(5))
             .tcp_nodelay(true)
             .user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
@@ -360,14 +356,5 @@ impl Client {
 
     fn unreachable(&self, error: &reqwest::Error) -> ClientError {
         ClientError::Unreachable { server: self.server().to_owned(), reason: innermost(error) }
-    }
-}
-
-fn is_loopback(address: &Url) -> bool {
-    match address.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
     }
 }

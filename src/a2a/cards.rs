@@ -2,9 +2,10 @@
 
 use super::asked::Asked;
 use super::error::{A2aError, Outcome};
-use crate::agents::{Agent, Machine};
+use crate::agents::{Agent, Machine, NoCard};
 use crate::app::App;
 use crate::auth::local::Connection;
+use crate::domain::foreign::{ForeignCard, ForeignSelf, has_extended};
 use crate::error::ApiError;
 use crate::presence::is_there;
 use crate::store::codebases::CodebaseFilter;
@@ -148,15 +149,10 @@ impl App {
     async fn external_card(&self, name: &str, blank: AgentCard) -> Result<AgentCard, ApiError> {
         let agent = self.store.external_agent(name).await?.ok_or_else(|| ApiError::not_found("agent", name))?;
         let there = agent.health.reason.as_ref().map(|reason| format!(" (not there: {reason})")).unwrap_or_default();
-        let skills = agent.card.skills.into_iter().map(|skill| AgentSkill {
-            id: skill.id,
-            name: skill.name,
-            description: skill.description,
-            tags: skill.tags,
-            ..AgentSkill::default()
-        });
-        let description = format!("{}{there}", agent.card.description);
-        Ok(AgentCard { name: agent.name, description, version: agent.card.version, skills: skills.collect(), ..blank })
+        let ForeignCard { name, description, version, skills, .. } = agent.card;
+        let description = format!("{description}{there}");
+        let extended = has_extended(&agent.raw);
+        Ok(spoken_for(&agent.name, ForeignSelf { name, description, version, skills }, extended, blank))
     }
 
     fn own_skill(&self, agent: &Agent) -> AgentSkill {
@@ -170,6 +166,26 @@ impl App {
             Agent::External(_) => ("An agent of somebody else's".to_owned(), "external"),
         };
         skill(&name, &name, description, &["agent", tag])
+    }
+}
+
+/// The card of an agent of others: what it says of itself, at this server's addresses.
+fn spoken_for(name: &str, said: ForeignSelf, extended: bool, blank: AgentCard) -> AgentCard {
+    let skills = said.skills.into_iter().map(|skill| AgentSkill {
+        id: skill.id,
+        name: skill.name,
+        description: skill.description,
+        tags: skill.tags,
+        ..AgentSkill::default()
+    });
+    let capabilities = AgentCapabilities { extended_agent_card: Some(extended), ..blank.capabilities.clone() };
+    AgentCard {
+        name: name.to_owned(),
+        description: said.description,
+        version: said.version,
+        skills: skills.collect(),
+        capabilities,
+        ..blank
     }
 }
 
@@ -208,10 +224,20 @@ impl Asked {
     /// `GetExtendedAgentCard`: the card with everything, for callers who are known.
     ///
     /// # Errors
-    /// Of the store; an agent that has left.
+    /// Of the store; an agent that has left; an agent of others that has none, or answers with something else.
     pub(super) async fn extended_card(&self) -> Outcome<AgentCard> {
         let card = match &self.agent {
             None => self.app.server_card(&self.base, true).await,
+            Some(Agent::External(name)) => match self.app.extended_card_of(name).await {
+                Ok(said) => return Ok(spoken_for(name, said, true, blank(&self.app, &self.base, Some(name)))),
+                Err(NoCard::Refused(error)) => Err(error),
+                Err(NoCard::Undeclared) => {
+                    return Err(A2aError::new(ErrorKind::UnsupportedOperation, format!("the agent {name} declares no extended card")));
+                }
+                Err(NoCard::Unset(reason)) => return Err(A2aError::new(ErrorKind::ExtendedAgentCardNotConfigured, reason)),
+                Err(NoCard::Nonsense(reason)) => return Err(A2aError::new(ErrorKind::InvalidAgentResponse, reason)),
+                Err(NoCard::Away(reason)) => return Err(A2aError::new(ErrorKind::Unavailable, reason)),
+            },
             Some(agent) => self.app.agent_card(&self.base, agent).await,
         };
         card.map_err(|error| match error {

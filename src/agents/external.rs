@@ -6,6 +6,7 @@ mod relay;
 mod run;
 mod send;
 
+pub use card::NoCard;
 pub use run::{Relays, relay_waiting};
 
 use super::{Begun, Letter};
@@ -14,7 +15,7 @@ use crate::domain::health::Health;
 use crate::domain::naming::{is_fit, unique_names};
 use crate::error::ApiError;
 use crate::store::StoreError;
-use crate::store::external::{EndOrphans, ExternalAgent, KeepHealth, MOST_EXTERNAL, PutAgent, RemoveAgent, holder_of};
+use crate::store::external::{Added, EndOrphans, ExternalAgent, KeepHealth, MOST_EXTERNAL, PutAgent, RemoveAgent, holder_of};
 use crate::store::submit::SubmitTask;
 use crate::tasks::Place;
 use card::{Look, look};
@@ -29,6 +30,8 @@ const RELAYED_MODE: &str = "relay";
 /// How many agents are looked at side by side.
 const LOOKS: usize = 16;
 const LONGEST_TOKEN: usize = 4_096;
+/// How often an agent may be overtaken by others of its name while it is added.
+const MOST_OVERTAKEN: usize = 32;
 
 impl App {
     /// Adds an agent of others after a look at its card. The same again says anew what it is.
@@ -44,31 +47,45 @@ impl App {
         if wanted.name.as_deref().is_some_and(|name| !is_fit(name)) {
             return Err(ApiError::invalid("name", "must be 1 to 64 of A-Z a-z 0-9 . _ -, and not dots alone"));
         }
-        let all = self.store.external_agents().await?;
         let candidates = card::addresses(&url);
-        let known = all.iter().find(|agent| candidates.contains(&agent.url));
+        let known = self.known_at(&candidates).await?;
         // What is known was meant for this place: it is shown to nobody else.
-        let token = wanted.token.clone().or_else(|| known.and_then(|known| known.token.clone()));
+        let token = wanted.token.clone().or_else(|| known.and_then(|known| known.token));
         let found =
             card::find(&candidates, token.as_deref(), wanted.other_host).await.map_err(|reason| ApiError::invalid("url", reason))?;
-        let name = self.name_for(&wanted, known, &found.card.name).await?;
-        let now = self.now();
-        let agent = ExternalAgent {
-            name,
-            url: found.url,
-            card: found.card,
-            raw: found.raw,
-            other_host: wanted.other_host,
-            token,
-            etag: found.etag,
-            health: Health::up(now),
-            created_at: known.map_or(now, |known| known.created_at),
-            updated_at: now,
-        };
-        if !self.store.write(PutAgent(agent.clone())).await? {
-            return Err(ApiError::conflict(code::CONFLICT, format!("this server has {MOST_EXTERNAL} agents of others; remove some first")));
+        for _ in 0..MOST_OVERTAKEN {
+            let known = self.known_at(&candidates).await?;
+            let name = self.name_for(&wanted, known.as_ref(), &found.card.name).await?;
+            let now = self.now();
+            let agent = ExternalAgent {
+                name,
+                url: found.url.clone(),
+                card: found.card.clone(),
+                raw: found.raw.clone(),
+                other_host: wanted.other_host,
+                token: token.clone(),
+                etag: found.etag.clone(),
+                health: Health::up(now),
+                created_at: known.as_ref().map_or(now, |known| known.created_at),
+                updated_at: now,
+            };
+            match self.store.write(PutAgent { agent: agent.clone(), known: known.map(|known| known.url) }).await? {
+                Added::Kept => return Ok(agent),
+                Added::NoRoom => {
+                    let message = format!("this server has {MOST_EXTERNAL} agents of others; remove some first");
+                    return Err(ApiError::conflict(code::CONFLICT, message));
+                }
+                // Somebody else's was added in the same moment: this one gets the next name, or finds the wanted one taken.
+                Added::Overtaken => {}
+            }
         }
-        Ok(agent)
+        Err(ApiError::conflict(code::CONFLICT, "too many agents of this name are added at once; add it again"))
+    }
+
+    /// The agent whose card is at one of these addresses.
+    async fn known_at(&self, candidates: &[Url]) -> Result<Option<ExternalAgent>, StoreError> {
+        let all = self.store.external_agents().await?;
+        Ok(all.into_iter().find(|agent| candidates.contains(&agent.url)))
     }
 
     /// The name of an agent that is added: the one that it has, the one that is wanted, or one made of its card's.
@@ -161,14 +178,8 @@ async fn look_and_keep(app: &App, mut agent: ExternalAgent) -> Result<(), StoreE
 
 fn address(text: &str) -> Result<Url, ApiError> {
     let url = Url::parse(text).map_err(|e| ApiError::invalid("url", format!("is no URL: {e}")))?;
-    if url.scheme() == "https" {
-        return Err(ApiError::invalid(
-            "url",
-            "wants TLS, which is not spoken here yet; put a proxy that speaks it on this machine, and add that",
-        ));
-    }
-    if url.scheme() != "http" || url.host().is_none() {
-        return Err(ApiError::invalid("url", "must begin with http://"));
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
+        return Err(ApiError::invalid("url", "must begin with http:// or https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(ApiError::invalid("url", "must not hold a credential; give that in `token`"));

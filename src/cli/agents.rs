@@ -30,7 +30,7 @@ enum Action {
         /// The environment variable that holds the bearer token which the agent is shown
         #[arg(long, value_name = "VARIABLE")]
         token_env: Option<String>,
-        /// Let the agent be on another host than its card
+        /// Let the agent be at another scheme, host or port than its card
         #[arg(long)]
         other_host: bool,
     },

@@ -247,8 +247,10 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
         problems.tell("a2a.required_extension", "must be one URI");
     }
     let agent_check = problems.duration("a2a.agent_check", &settings.agent_check)?;
+    let agent_answer = problems.duration("a2a.agent_answer", &settings.agent_answer)?;
     Some(A2aConfig {
         agent_check,
+        agent_answer,
         card,
         push_notifications: settings.push_notifications,
         webhooks_to_private: settings.webhooks_to_private,

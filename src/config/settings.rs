@@ -61,6 +61,7 @@ pub(super) struct A2aSettings {
     pub(super) required_extension: String,
     pub(super) grpc: bool,
     pub(super) agent_check: String,
+    pub(super) agent_answer: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -1,9 +1,10 @@
 //! The card of an agent that is not this server's: what of it must be right before it is believed, and how the agent is spoken to.
 
 use muster_protocol::client::a2a::Dialect;
+use muster_protocol::client::http::is_loopback;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use url::{Host, Url};
+use url::Url;
 
 const LONGEST_NAME: usize = 200;
 const LONGEST_TEXT: usize = 16_384;
@@ -51,11 +52,24 @@ pub struct ForeignSkill {
     pub tags: Vec<String>,
 }
 
-/// Reads a card that was found at `at`. `other_host` is whether the agent may be on another host than its card.
+/// What a card says of its agent, whatever its address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignSelf {
+    /// The agent's own name.
+    pub name: String,
+    /// What it is.
+    pub description: String,
+    /// Its version.
+    pub version: String,
+    /// What it can do.
+    pub skills: Vec<ForeignSkill>,
+}
+
+/// Reads what a card says of its agent.
 ///
 /// # Errors
 /// Everything that is wrong with it, a sentence each.
-pub fn read(card: &Value, at: &Url, other_host: bool) -> Result<ForeignCard, Vec<String>> {
+pub fn read_self(card: &Value) -> Result<ForeignSelf, Vec<String>> {
     let mut wrong = Vec::new();
     let name = text(card, "name", LONGEST_NAME, &mut wrong);
     let description = text(card, "description", LONGEST_TEXT, &mut wrong);
@@ -68,18 +82,39 @@ pub fn read(card: &Value, at: &Url, other_host: bool) -> Result<ForeignCard, Vec
             wrong.push(format!("`{modes}` must be a list of media types"));
         }
     }
+    let skills = skills(card, &mut wrong);
+    if wrong.is_empty() { Ok(ForeignSelf { name, description, version, skills }) } else { Err(wrong) }
+}
+
+/// Reads a card that was found at `at`. `other_host` is whether the agent may be at another place than its card.
+///
+/// # Errors
+/// Everything that is wrong with it, a sentence each.
+pub fn read(card: &Value, at: &Url, other_host: bool) -> Result<ForeignCard, Vec<String>> {
+    let (said, mut wrong) = match read_self(card) {
+        Ok(said) => (Some(said), Vec::new()),
+        Err(wrong) => (None, wrong),
+    };
     let extensions = card["capabilities"]["extensions"].as_array().map(Vec::as_slice).unwrap_or_default();
     for extension in extensions.iter().filter(|extension| extension["required"] == true) {
         let uri = shown(extension["uri"].as_str().unwrap_or("without a name"));
         wrong.push(format!("it demands the extension {uri} of its clients, which is not spoken here"));
     }
-    let skills = skills(card, &mut wrong);
     let reached = reached(card, at, other_host).map_err(|reason| wrong.push(reason)).ok();
-    let (Some((url, dialect, tenant)), true) = (reached, wrong.is_empty()) else { return Err(wrong) };
+    let (Some(ForeignSelf { name, description, version, skills }), Some((url, dialect, tenant)), true) = (said, reached, wrong.is_empty())
+    else {
+        return Err(wrong);
+    };
     let wants = |field: &str| card[field].as_array().is_some_and(|all| !all.is_empty());
     let streaming = card["capabilities"]["streaming"] == true;
     let wants_credential = wants("securityRequirements") || wants("security");
     Ok(ForeignCard { name, description, version, url, dialect, tenant, streaming, wants_credential, skills })
+}
+
+/// Whether a card says that its agent has an extended one: in the words of 1.0 or of 0.3.
+#[must_use]
+pub fn has_extended(card: &Value) -> bool {
+    card["capabilities"]["extendedAgentCard"] == true || card["supportsAuthenticatedExtendedCard"] == true
 }
 
 /// Whether a card that was read again is still that of the same agent; if not, what of it is another.
@@ -147,20 +182,16 @@ fn reached(card: &Value, at: &Url, other_host: bool) -> Result<(Url, Dialect, Op
     };
     let address = shown(offer.0);
     let url = Url::parse(offer.0).map_err(|e| format!("its address `{address}` is no URL: {e}"))?;
-    if url.scheme() == "https" {
-        return Err(format!("its address `{address}` wants TLS, which is not spoken here yet; put a proxy that speaks it on this machine"));
-    }
-    if url.scheme() != "http" || url.host().is_none() {
+    if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
         return Err(format!("its address `{address}` is neither http:// nor https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err("its address holds a credential".to_owned());
     }
-    if !other_host && !same_host(&url, at) {
+    if !other_host && !is_same_place(&url, at) {
+        let (there, here) = (url.origin().ascii_serialization(), at.origin().ascii_serialization());
         return Err(format!(
-            "it sends its callers to another host ({}) than the one that it is on ({}); say `other_host` if that is meant",
-            url.host_str().unwrap_or_default(),
-            at.host_str().unwrap_or_default()
+            "it sends its callers to another place ({there}) than the one that it is at ({here}); say `other_host` if that is meant"
         ));
     }
     Ok((url, dialect, offer.3.filter(|tenant| !tenant.is_empty()).map(str::to_owned)))
@@ -191,18 +222,10 @@ fn dialect_of((_, binding, version, _): &Offer<'_>) -> Option<Dialect> {
     }
 }
 
-/// Whether two addresses are on one host; all names of this machine are one.
-fn same_host(one: &Url, other: &Url) -> bool {
-    one.host() == other.host() || (is_loopback(one) && is_loopback(other))
-}
-
-fn is_loopback(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(ip)) => ip.is_loopback(),
-        Some(Host::Ipv6(ip)) => ip.is_loopback(),
-        None => false,
-    }
+/// Whether two addresses are one place: scheme, host and port. All names of this machine are one host.
+fn is_same_place(one: &Url, other: &Url) -> bool {
+    let same_host = one.host() == other.host() || (is_loopback(one) && is_loopback(other));
+    same_host && one.scheme() == other.scheme() && one.port_or_known_default() == other.port_or_known_default()
 }
 
 fn shown(text: &str) -> String {
@@ -264,12 +287,34 @@ mod tests {
         let only_grpc = json!([{ "url": "http://10.0.0.7", "protocolBinding": "GRPC", "protocolVersion": "1.0" }]);
         assert!(fault(|card| card["supportedInterfaces"] = only_grpc).contains("it offers GRPC 1.0 at http://10.0.0.7"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("ftp://10.0.0.7")).contains("neither http"));
-        assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("https://10.0.0.7")).contains("wants TLS"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("nonsense")).contains("is no URL"));
         assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://u:p@10.0.0.7")).contains("credential"));
-        assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.8")).contains("another host (10.0.0.8)"));
+        assert!(fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.8")).contains("another place (http://10.0.0.8)"));
+        assert!(
+            fault(|card| card["supportedInterfaces"][2]["url"] = json!("http://10.0.0.7:81"))
+                .contains("another place (http://10.0.0.7:81)")
+        );
+        assert!(
+            fault(|card| card["supportedInterfaces"][2]["url"] = json!("https://10.0.0.7")).contains("another place (https://10.0.0.7)")
+        );
         let demanded = json!([{ "uri": "urn:x", "required": true }]);
         assert!(fault(|card| card["capabilities"]["extensions"] = demanded).contains("extension urn:x"));
+    }
+
+    #[test]
+    fn an_agent_is_where_its_card_is_unless_another_place_is_meant() {
+        let is_read = |url: &str, at: &str, other| {
+            let mut card = card();
+            card["supportedInterfaces"] = json!([{ "url": url, "protocolBinding": "JSONRPC", "protocolVersion": "1.0" }]);
+            read(&card, &Url::parse(at).unwrap(), other).is_ok()
+        };
+        assert!(is_read("https://h/a2a", "https://h:443/card.json", false));
+        assert!(is_read("http://localhost:9/a2a", "http://[::1]:9/card.json", false));
+        for (url, at) in
+            [("http://h:1/", "http://h:2/card.json"), ("http://h:443/", "https://h/card.json"), ("http://h/", "http://i/card.json")]
+        {
+            assert!(!is_read(url, at, false) && is_read(url, at, true), "{url} {at}");
+        }
     }
 
     #[test]

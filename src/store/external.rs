@@ -36,7 +36,7 @@ pub struct ExternalAgent {
     pub card: ForeignCard,
     /// Its card as it came.
     pub raw: Value,
-    /// Whether it may be on another host than its card.
+    /// Whether it may be at another scheme, host or port than its card.
     pub other_host: bool,
     /// What it is shown.
     pub token: Option<String>,
@@ -72,6 +72,7 @@ pub fn agent_of(holder: &WorkerId) -> Option<&str> {
 statements! {
     LIST: "SELECT name, url, card, health, token, etag, created_at, updated_at FROM agents WHERE kind = 'external' ORDER BY name";
     GET: "SELECT name, url, card, health, token, etag, created_at, updated_at FROM agents WHERE kind = 'external' AND name = $1";
+    LIKE: "SELECT name, url FROM agents WHERE name = $1 OR url = $2";
     COUNT: "SELECT COUNT(*) AS n FROM agents WHERE name <> $1";
     PUT: "INSERT INTO agents (name, kind, home, url, card, health, token, etag, created_at, updated_at)
         VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, $9)
@@ -138,18 +139,39 @@ impl Store {
 
 /// Adds an agent, or says anew what it is.
 #[derive(Debug, Clone)]
-pub struct PutAgent(pub ExternalAgent);
+pub struct PutAgent {
+    /// The agent.
+    pub agent: ExternalAgent,
+    /// The address under which its name was known; none if it is new.
+    pub known: Option<Url>,
+}
+
+/// What became of an agent that was to be added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It is there.
+    Kept,
+    /// There are as many as may be.
+    NoRoom,
+    /// Meanwhile its name was given to another, or it got another name.
+    Overtaken,
+}
 
 impl Write for PutAgent {
     const NAME: &'static str = "put_agent";
-    /// Whether there was room for it.
-    type Output = bool;
+    type Output = Added;
 
-    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<bool> {
-        let agent = &self.0;
+    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<Added> {
+        let agent = &self.agent;
         let others = tx.optional(COUNT.on(tx.dialect()).bind(agent.name.clone())).await?;
         if others.map(|row| row.count("n")).transpose()?.unwrap_or(0) >= MOST_EXTERNAL {
-            return Ok(false);
+            return Ok(Added::NoRoom);
+        }
+        for row in tx.all(LIKE.on(tx.dialect()).bind(agent.name.clone()).bind(agent.url.to_string())).await? {
+            let (name, url): (String, String) = (row.text("name")?, row.text("url")?);
+            if name != agent.name || self.known.as_ref().is_none_or(|known| known.as_str() != url) {
+                return Ok(Added::Overtaken);
+            }
         }
         let put = PUT.on(tx.dialect()).bind(agent.name.clone()).bind(EXTERNAL).bind(agent.url.to_string()).bind(agent.card_column());
         let put = put.bind(to_json(&agent.health)).bind(agent.token.clone().unwrap_or_default());
@@ -157,7 +179,7 @@ impl Write for PutAgent {
         tx.execute_aside(put).await?;
         let data = json!({ "url": agent.url, "card_name": agent.card.name, "version": agent.card.version, "reached_at": agent.card.url });
         tx.event(event(kind::AGENT_ADDED, &agent.name, agent.updated_at, data));
-        Ok(true)
+        Ok(Added::Kept)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Tasks that are relayed to agents of others: giving them to the relay, what they are called there, and how they end.
 
 use super::attempts::{End, FinishTask};
-use super::external::holder_of;
+use super::external::{agent_of, holder_of};
 use super::row::{Columns as _, to_int};
 use super::sql::statements;
 use super::tasks::TaskRecord;
@@ -32,6 +32,7 @@ statements! {
     CONTEXT: "SELECT remote_context FROM relays WHERE context_id = $1 AND agent = $2 AND remote_context <> '' ORDER BY task_id DESC LIMIT 1";
     PUT: "INSERT INTO relays (task_id, attempt, context_id, agent, remote_task, remote_context) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (task_id, attempt) DO UPDATE SET remote_task = excluded.remote_task, remote_context = excluded.remote_context";
+    FORGET: "DELETE FROM relays WHERE task_id = $1 AND attempt = $2 AND remote_task = ''";
 }
 
 impl Store {
@@ -64,6 +65,15 @@ impl Store {
         let row = query.fetch_optional(self.readers()).await?;
         Ok(row.map(|row| row.text("remote_context")).transpose()?)
     }
+}
+
+/// Whether a held task may have been sent to an agent of others: then nobody else is to begin it.
+pub(super) async fn was_sent(tx: &mut Tx<'_>, record: &TaskRecord) -> sqlx::Result<bool> {
+    if record.holder.as_ref().and_then(agent_of).is_none() {
+        return Ok(false);
+    }
+    let sent = REMOTE.on(tx.dialect()).bind(record.task.id.to_string()).bind(to_int(record.task.attempt));
+    Ok(tx.optional(sent).await?.is_some())
 }
 
 /// Gives the next tasks of an agent to the relay.
@@ -121,6 +131,25 @@ impl Write for NoteRemote {
     }
 }
 
+/// Notes that the message of an attempt was not sent after all.
+#[derive(Debug, Clone)]
+pub struct ForgetRemote {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt.
+    pub attempt: u64,
+}
+
+impl Write for ForgetRemote {
+    const NAME: &'static str = "forget_remote";
+    type Output = ();
+
+    async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
+        let forget = FORGET.on(tx.dialect()).bind(self.task.to_string()).bind(to_int(self.attempt));
+        tx.execute_aside(forget).await.map(drop)
+    }
+}
+
 /// Ends a relayed task as its agent says.
 #[derive(Debug, Clone)]
 pub struct EndRelay {
@@ -136,6 +165,8 @@ pub struct EndRelay {
     pub error: Option<String>,
     /// The stable code of the failure.
     pub code: Option<&'static str>,
+    /// Whether a cancel is the agent's word; if not, it may still work.
+    pub confirmed: bool,
     /// When.
     pub now: Timestamp,
 }
@@ -154,10 +185,10 @@ impl Write for EndRelay {
             return Ok(());
         }
         let end = match self.state {
-            TaskState::Canceled if record.cancel_asked_at.is_some() => End::by_cancel(&record, true, self.now),
+            TaskState::Canceled if record.cancel_asked_at.is_some() => End::by_cancel(&record, self.confirmed, self.now),
             state => End {
                 result: self.result.clone(),
-                confirmed: (state == TaskState::Canceled).then_some(true),
+                confirmed: (state == TaskState::Canceled).then_some(self.confirmed),
                 ..End::without_result(state, self.error.as_deref(), self.code)
             },
         };

@@ -116,6 +116,7 @@ statements! {
     postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), newest!());
     COUNT_BY_STATE: "SELECT state, CAST(SUM(n) AS BIGINT) AS n FROM task_counts GROUP BY state HAVING SUM(n) > 0";
     HELD: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1");
+    HELD_BY_AGENTS: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND holder LIKE 'agents/%'");
     HELD_BY: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND holder = $1");
     HELD_IN: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND codebase_id = $1");
     RUNNING_BY_WORKER: "SELECT holder, COUNT(*) AS n FROM tasks WHERE held = 1 GROUP BY holder";
@@ -261,6 +262,14 @@ impl Store {
     /// Of the database.
     pub async fn held_tasks(&self) -> Result<Vec<TaskRecord>, StoreError> {
         Ok(read_all(&HELD.on(self.dialect()).fetch_all(self.readers()).await?)?)
+    }
+
+    /// Every task that an agent of others has.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn held_by_agents(&self) -> Result<Vec<TaskRecord>, StoreError> {
+        Ok(read_all(&HELD_BY_AGENTS.on(self.dialect()).fetch_all(self.readers()).await?)?)
     }
 
     /// The tasks that a worker has: not more than it has slots.

@@ -1,17 +1,29 @@
 //! Agents of others: added by their cards, looked at, listed, and given messages; another server of Muster's and small servers play them.
 
 mod cards;
+mod extended;
 mod relayed;
+mod sdk;
+mod silent;
+mod tls;
 
 use crate::a2a::caller::{BINDINGS, Binding, Caller, state, texts};
 use crate::support::{Case, Cx, Http, Puller, Server, cases, text, wait_for};
 use anyhow::{Context, Result, ensure};
-use cards::CardServer;
+use cards::{CardServer, card_at};
 use serde_json::{Value, json};
+use std::path::PathBuf;
 use std::time::Duration;
 
 pub(crate) fn all() -> Vec<Case> {
-    cases().into_iter().chain(relayed::cases()).collect()
+    cases()
+        .into_iter()
+        .chain(relayed::cases())
+        .chain(extended::cases())
+        .chain(silent::cases())
+        .chain(tls::cases())
+        .chain(sdk::cases())
+        .collect()
 }
 
 cases! {
@@ -21,6 +33,8 @@ cases! {
         an_agent_that_goes_away_is_shown_so_and_comes_back,
         a_card_that_becomes_another_ones_is_not_believed,
         names_are_made_to_fit_and_told_apart,
+        agents_that_are_added_at_once_get_names_of_their_own,
+        the_proxy_of_the_environment_is_for_other_machines,
         a_credential_is_kept_sent_and_never_shown,
         the_command_line_adds_lists_and_removes_agents,
         only_operators_add_and_remove_agents;
@@ -30,9 +44,18 @@ const LIMIT: Duration = Duration::from_secs(30);
 
 /// A server that looks at agents often.
 async fn near(cx: &Cx) -> Result<Server> {
+    near_with(cx, |server| server).await
+}
+
+/// The same, with something of its own.
+async fn near_with(cx: &Cx, change: impl FnOnce(Server) -> Server) -> Result<Server> {
     let config = cx.dir().join("near.toml");
     std::fs::write(&config, "name = \"Near\"\n[a2a]\nagent_check = \"1s\"\n")?;
-    Server::new(cx.dir(), "near")?.with_args(["--config".into(), config.into_os_string()]).launch().await
+    near_as(cx, "near", config, change).await
+}
+
+async fn near_as(cx: &Cx, name: &str, config: PathBuf, change: impl FnOnce(Server) -> Server) -> Result<Server> {
+    change(Server::new(cx.dir(), name)?.with_args(["--config".into(), config.into_os_string()])).launch().await
 }
 
 /// A server that plays the agent of somebody else.
@@ -116,7 +139,7 @@ async fn a_card_that_lies_is_refused_with_everything_that_is_wrong(cx: &Cx) -> R
     let mut elsewhere = good.clone();
     elsewhere["supportedInterfaces"][0]["url"] = json!("http://192.0.2.1/");
     cards.put(elsewhere.clone());
-    fits(&refusal(cards.url()).await?, "another host (192.0.2.1)")?;
+    fits(&refusal(cards.url()).await?, "another place (http://192.0.2.1)")?;
     http.post("/v1/agents", &json!({ "url": cards.url(), "name": "elsewhere", "other_host": true })).await?.ok()?;
     http.delete("/v1/agents/elsewhere").await?.ok()?;
     cards.put(cards.card("Liar", "GRPC", "1.0"));
@@ -130,7 +153,6 @@ async fn a_card_that_lies_is_refused_with_everything_that_is_wrong(cx: &Cx) -> R
     cards.redirect("http://192.0.2.1/card");
     fits(&refusal(cards.url()).await?, "redirects to http://192.0.2.1/card, which is not followed")?;
     fits(&refusal("ftp://x".to_owned()).await?, "must begin with http")?;
-    fits(&refusal("https://example.com".to_owned()).await?, "wants TLS, which is not spoken here yet")?;
     fits(&refusal("http://u:p@localhost/".to_owned()).await?, "must not hold a credential")?;
     Ok(())
 }
@@ -200,6 +222,55 @@ async fn names_are_made_to_fit_and_told_apart(cx: &Cx) -> Result<()> {
     Puller::register(near.client(), "Jo-s-planner", json!({})).await?;
     let agents = near.get("/v1/agents").await?.to_string();
     ensure!(agents.contains("Jo-s-planner-3"), "{agents}");
+    Ok(())
+}
+
+async fn agents_that_are_added_at_once_get_names_of_their_own(cx: &Cx) -> Result<()> {
+    let near = near(cx).await?;
+    let mut all = Vec::new();
+    for _ in 0..8 {
+        let cards = CardServer::start().await?;
+        cards.put(cards.card("Planner", "JSONRPC", "1.0"));
+        all.push(cards);
+    }
+    let added = futures_util::future::try_join_all(all.iter().map(|cards| add(&near, json!({ "url": cards.url() })))).await?;
+    let mut names: Vec<_> = added.iter().filter_map(|agent| agent["name"].as_str()).collect();
+    names.sort_unstable();
+    ensure!(names.iter().zip(&names[1..]).all(|(one, next)| one != next) && names.len() == 8, "{names:?}");
+    for (agent, cards) in added.iter().zip(&all) {
+        let read = near.get(&format!("/v1/agents/{}", text(agent, "name")?)).await?;
+        ensure!(text(&read, "home")?.starts_with(&cards.url()), "another has its name: {read}");
+    }
+    // Of those that want one name, one gets it; and one that is added twice at once is one.
+    let (others, http) = ((CardServer::start().await?, CardServer::start().await?), Http::new(&near));
+    for cards in [&others.0, &others.1] {
+        cards.put(cards.card("Other", "JSONRPC", "1.0"));
+    }
+    let (first, second) = (json!({ "url": others.0.url(), "name": "wanted" }), json!({ "url": others.1.url(), "name": "wanted" }));
+    let (one, other) = tokio::join!(http.post("/v1/agents", &first), http.post("/v1/agents", &second));
+    let mut told = [one?.status, other?.status];
+    told.sort_unstable();
+    ensure!(told == [200, 409], "{told:?}");
+    let third = CardServer::start().await?;
+    third.put(third.card("Twice", "JSONRPC", "1.0"));
+    let twice = json!({ "url": third.url() });
+    let (one, other) = tokio::try_join!(add(&near, twice.clone()), add(&near, twice))?;
+    ensure!(one["name"] == "Twice" && other["name"] == "Twice", "{one} {other}");
+    Ok(())
+}
+
+async fn the_proxy_of_the_environment_is_for_other_machines(cx: &Cx) -> Result<()> {
+    // A proxy is asked for whole addresses: this one answers as if it were each of them.
+    let (proxy, here) = (CardServer::start().await?, CardServer::start().await?);
+    proxy.put(card_at("http://planner.example", "Far", "JSONRPC", "1.0"));
+    here.put(here.card("Here", "JSONRPC", "1.0"));
+    let near = near_with(cx, |server| server.with_env("HTTP_PROXY", proxy.url())).await?;
+    for (url, name) in [("http://planner.example".to_owned(), "Far"), (here.url(), "Here")] {
+        add(&near, json!({ "url": url })).await?;
+        let task = Caller::new(&Http::new(&near), Binding::Rpc)?.at(name).say("hello", json!({})).await?;
+        ensure!(state(&task) == "TASK_STATE_COMPLETED" && texts(&task) == "you said: hello", "{task}");
+    }
+    ensure!((proxy.asked(), here.asked()) == (1, 1), "{} and {} were asked", proxy.asked(), here.asked());
     Ok(())
 }
 

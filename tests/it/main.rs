@@ -39,6 +39,8 @@ mod support;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    // For the clients of the cases: in vain where it is there already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let cases = [
         architecture::cases(),
         equipment::cases(),

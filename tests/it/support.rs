@@ -19,6 +19,7 @@ mod shared;
 mod sse;
 mod story;
 mod terminal;
+mod tls;
 mod wait;
 mod worker;
 
@@ -41,5 +42,6 @@ pub(crate) use shared::Shared;
 pub(crate) use sse::{Sent, Sse};
 pub(crate) use story::{Story, follow, in_codebase, on_worker, run_task, until_entry};
 pub(crate) use terminal::Terminal;
+pub(crate) use tls::TlsProxy;
 pub(crate) use wait::wait_for;
 pub(crate) use worker::Worker;

@@ -6,9 +6,11 @@ mod stream;
 
 pub use stream::Events;
 
-use super::{innermost, is_loopback};
+use super::{http, innermost};
 use crate::a2a::rpc::RpcResponse;
-use crate::a2a::{CancelTaskRequest, GetTaskRequest, Message, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task, v03};
+use crate::a2a::{
+    CancelTaskRequest, ErrorKind, GetTaskRequest, Message, SendMessageRequest, SendMessageResponse, SubscribeRequest, Task, v03,
+};
 use reqwest::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, LOCATION};
 use reqwest::redirect::Policy;
 use reqwest::{Method, RequestBuilder, Response};
@@ -126,13 +128,10 @@ pub struct Agent {
 }
 
 fn http_for(url: &Url) -> Result<reqwest::Client, A2aError> {
-    let mut http = reqwest::Client::builder().redirect(Policy::none()).connect_timeout(CONNECT).tcp_nodelay(true);
-    if is_loopback(url) {
-        // A proxy of the environment is for other machines.
-        http = http.no_proxy();
-    }
-    let http = http.user_agent(concat!("muster/", env!("CARGO_PKG_VERSION"))).build();
-    http.map_err(|e| A2aError::NotReached { at: url.to_string(), reason: innermost(&e) })
+    let http = http::builder(url).redirect(Policy::none()).connect_timeout(CONNECT).tcp_nodelay(true);
+    http.user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|e| A2aError::NotReached { at: url.to_string(), reason: innermost(&e) })
 }
 
 /// Reads the card at exactly this address; `known` is the tag of the one that is had.
@@ -220,6 +219,15 @@ impl Agent {
         self.events(self.ask("SubscribeToTask", &params, None).await?).await
     }
 
+    /// `GetExtendedAgentCard`: what the agent answers, in its version.
+    ///
+    /// # Errors
+    /// [`A2aError`].
+    pub async fn extended_card(&self) -> Result<Value, A2aError> {
+        let params = if self.dialect == Dialect::OldRpc { Value::Null } else { json!({ "tenant": self.tenant }) };
+        self.result(self.ask("GetExtendedAgentCard", &params, Some(SHORT)).await?).await
+    }
+
     /// The parameters of a message as the agent's version spells them.
     fn sent(&self, request: SendMessageRequest) -> Value {
         if self.dialect != Dialect::OldRpc {
@@ -267,7 +275,10 @@ impl Agent {
     fn request(&self, operation: &str, params: &Value) -> Result<RequestBuilder, A2aError> {
         if self.dialect != Dialect::Rest {
             let method = if self.dialect == Dialect::Rpc { operation } else { old_method(operation) };
-            let body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+            let mut body = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
+            if params.is_null() {
+                body.as_object_mut().map(|body| body.remove("params"));
+            }
             let accept = "application/json, text/event-stream";
             return Ok(self.http.post(self.url.clone()).header("accept", accept).json(&body));
         }
@@ -277,13 +288,14 @@ impl Agent {
             "SendStreamingMessage" => (Method::POST, "message:stream".to_owned()),
             "CancelTask" => (Method::POST, format!("{id}:cancel")),
             "SubscribeToTask" => (Method::GET, format!("{id}:subscribe")),
+            "GetExtendedAgentCard" => (Method::GET, "extendedAgentCard".to_owned()),
             _ => (Method::GET, id.to_owned()),
         };
         let mut url = self.url.clone();
         let cannot = || A2aError::NotReached { at: self.url.to_string(), reason: "the address takes no path".to_owned() };
         let mut path = url.path_segments_mut().map_err(|()| cannot())?;
         path.pop_if_empty().extend(self.tenant.as_deref().filter(|tenant| !tenant.is_empty()));
-        if !operation.starts_with("Send") {
+        if matches!(operation, "GetTask" | "CancelTask" | "SubscribeToTask") {
             path.push("tasks");
         }
         path.push(&last);
@@ -319,6 +331,7 @@ fn old_method(operation: &str) -> &'static str {
         "SendStreamingMessage" => "message/stream",
         "CancelTask" => "tasks/cancel",
         "SubscribeToTask" => "tasks/resubscribe",
+        "GetExtendedAgentCard" => "agent/getAuthenticatedExtendedCard",
         _ => "tasks/get",
     }
 }
@@ -343,7 +356,8 @@ async fn well_answered(response: Response, url: &Url) -> Result<Response, A2aErr
     let said: Value = serde_json::from_slice(&body).unwrap_or_default();
     let error = &said["error"];
     let reason = error["details"].as_array().and_then(|details| details.iter().find_map(|detail| detail["reason"].as_str()));
-    let code = error["code"].as_i64().filter(|code| *code < 0).or(if reason == Some("TASK_NOT_FOUND") { Some(-32001) } else { None });
+    let of_reason = || ErrorKind::ALL.into_iter().find(|kind| reason == Some(kind.reason())).map(ErrorKind::rpc_code);
+    let code = error["code"].as_i64().filter(|code| *code < 0).or_else(of_reason);
     let message = error["message"].as_str().map_or_else(|| format!("{url} answered {status}"), short);
     Err(A2aError::Refused { code: code.unwrap_or_default(), status: status.as_u16(), message })
 }

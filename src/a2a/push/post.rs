@@ -15,9 +15,8 @@ use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use muster_protocol::a2a::TaskPushNotificationConfig;
+use muster_protocol::client::http;
 use muster_protocol::time::Timestamp;
-use rustls::crypto::ring::default_provider;
-use rustls::{ClientConfig, RootCertStore};
 use std::error::Error;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -86,13 +85,10 @@ pub(super) struct Poster(Client<HttpsConnector<Connector>, Full<Bytes>>);
 impl Poster {
     /// One that sends to public addresses, or to private ones too. Its connections are tasks of the server.
     pub(super) fn new(life: Lifecycle, to_private: bool) -> Self {
-        // In vain where another one is the process's already: then that one is used.
-        let _ = default_provider().install_default();
-        let tls = HttpsConnectorBuilder::new().with_native_roots().unwrap_or_else(|error| {
-            tracing::warn!(%error, "this machine knows no certificate authorities: webhooks with https cannot be reached");
-            let trusted = ClientConfig::builder().with_root_certificates(RootCertStore::empty());
-            HttpsConnectorBuilder::new().with_tls_config(trusted.with_no_client_auth())
-        });
+        if !http::knows_authorities() {
+            tracing::warn!("this machine knows no certificate authorities: neither webhooks nor agents with https can be reached");
+        }
+        let tls = HttpsConnectorBuilder::new().with_tls_config(http::trusting());
         let connector = tls.https_or_http().enable_http1().wrap_connector(Connector { to_private });
         let mut builder = Client::builder(Spawner(life));
         Self(builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).pool_max_idle_per_host(MOST_IDLE).build(connector))

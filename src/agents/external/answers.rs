@@ -9,6 +9,7 @@ use muster_protocol::interaction::{InteractionState, QUESTION, ReplyInteraction}
 use muster_protocol::stream::{EntryKind, InteractionNote, StatusNote};
 use muster_protocol::task::TaskState;
 use serde_json::json;
+use tokio::time::Instant;
 
 /// How much of a question is its title.
 const TITLE: usize = 200;
@@ -61,18 +62,41 @@ impl Relay {
 
     /// Heeds what happened here: the task was ended, is to be canceled, or has an answer.
     pub(super) async fn heed(&mut self) -> Result<(), StoreError> {
+        self.heed_end().await?;
+        match self.asked {
+            Some(asked) if !self.over => self.answer(asked).await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Heeds that the task was ended or is to be canceled.
+    pub(super) async fn heed_end(&mut self) -> Result<(), StoreError> {
         let record = self.app.store.task(self.task).await?;
         let Some(record) = record.filter(|record| record.held && record.task.attempt == self.attempt) else {
             self.give_up().await;
             return Ok(());
         };
-        if record.cancel_asked_at.is_some() && !self.cancel_sent && !self.mirror.task_id.is_empty() {
-            self.cancel().await?;
+        if record.cancel_asked_at.is_none() || self.cancel_sent {
+            return Ok(());
         }
-        match self.asked {
-            Some(asked) if !self.over => self.answer(asked).await,
-            _ => Ok(()),
+        if self.mirror.task_id.is_empty() {
+            // What has no name cannot be canceled there. As a lost worker it is waited for a lease, in which it may get one.
+            self.give_up_at.get_or_insert(Instant::now() + self.app.config.leases.lease);
+            return Ok(());
         }
+        self.cancel().await
+    }
+
+    /// Whether a cancel is waiting for a name to be told with, and until when.
+    pub(super) fn giving_up(&self) -> (bool, Instant) {
+        let at = self.give_up_at.filter(|_| self.mirror.task_id.is_empty());
+        (at.is_some(), at.unwrap_or_else(Instant::now))
+    }
+
+    /// Ends a canceled task whose agent could not be told.
+    pub(super) async fn end_unconfirmed(&mut self) -> Result<(), StoreError> {
+        self.over = true;
+        super::relay::cancel_unconfirmed(&self.app, self.task, self.attempt).await
     }
 
     /// The attempt is not this server's any more: the agent is told, if it can be, and nothing more is said of it.

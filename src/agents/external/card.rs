@@ -1,8 +1,10 @@
 //! Finding the card of an agent, and finding it again.
 
-use crate::domain::foreign::{self, ForeignCard};
+use crate::app::App;
+use crate::domain::foreign::{self, ForeignCard, ForeignSelf};
+use crate::error::ApiError;
 use crate::store::external::ExternalAgent;
-use muster_protocol::client::a2a::{A2aError, Fetched, fetch_card};
+use muster_protocol::client::a2a::{A2aError, Agent, Fetched, fetch_card};
 use serde_json::Value;
 use url::Url;
 
@@ -83,6 +85,62 @@ pub(super) async fn look(agent: &ExternalAgent) -> Look {
         Ok(()) if raw == agent.raw && etag == agent.etag => Look::Same,
         Ok(()) => Look::Newer(Box::new(Found { url: agent.url.clone(), card, raw, etag })),
     }
+}
+
+/// Why there is no extended card of an agent.
+#[derive(Debug)]
+pub enum NoCard {
+    /// Its card says that it has none.
+    Undeclared,
+    /// It says that it has one and that none is set.
+    Unset(String),
+    /// It answered, and not with a card.
+    Nonsense(String),
+    /// It cannot be asked now.
+    Away(String),
+    /// This server cannot.
+    Refused(ApiError),
+}
+
+impl App {
+    /// What the extended card of an agent of others says of it. It is asked anew each time.
+    ///
+    /// # Errors
+    /// [`NoCard`].
+    pub async fn extended_card_of(&self, name: &str) -> Result<ForeignSelf, NoCard> {
+        let agent = self.store.external_agent(name).await.map_err(|error| NoCard::Refused(error.into()))?;
+        let agent = agent.ok_or_else(|| NoCard::Refused(ApiError::not_found("agent", name)))?;
+        if !foreign::has_extended(&agent.raw) {
+            return Err(NoCard::Undeclared);
+        }
+        if agent.health.is_another {
+            return Err(NoCard::Away(format!("the agent {name} is not asked: {}", agent.health.reason.unwrap_or_default())));
+        }
+        let client = client_of(&agent).map_err(|error| NoCard::Away(error.to_string()))?;
+        let raw = client.extended_card().await.map_err(|error| no_card(&error))?;
+        let nonsense =
+            |wrong: Vec<String>| NoCard::Nonsense(format!("the agent answered with something else than a card: {}", wrong.join("; ")));
+        foreign::read_self(&raw).map_err(nonsense)
+    }
+}
+
+fn no_card(error: &A2aError) -> NoCard {
+    let said = error.to_string();
+    match error {
+        A2aError::Refused { code: -32007, .. } => NoCard::Unset(said),
+        A2aError::Refused { code: -32004 | -32601, .. } => NoCard::Undeclared,
+        error if error.is_passing() => NoCard::Away(said),
+        _ => NoCard::Nonsense(said),
+    }
+}
+
+/// What speaks with an agent.
+///
+/// # Errors
+/// If no connection can be prepared.
+pub(super) fn client_of(agent: &ExternalAgent) -> Result<Agent, A2aError> {
+    let card = &agent.card;
+    Agent::new(card.url.clone(), card.dialect, card.tenant.clone(), agent.token.clone())
 }
 
 #[cfg(test)]

@@ -1,13 +1,14 @@
 //! One task that is relayed: sends the message in the version and binding that the agent's card names, follows what becomes of it there, and tells
 //! it here. The attempt's lease says how long ago the agent was heard of; where it is lost, the task waits for it as for a lost worker.
 
+use super::card::client_of;
 use super::send::not_delivered;
 use crate::app::App;
 use crate::domain::lease::{Phase, Renewal};
 use crate::domain::mirror::{Mirror, News};
 use crate::store::StoreError;
 use crate::store::attempts::MarkReconnected;
-use crate::store::external::{ExternalAgent, agent_of};
+use crate::store::external::agent_of;
 use crate::store::relays::{EndRelay, NoteRemote, Remote};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskRecord;
@@ -23,8 +24,9 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 /// How long a stream may take to open.
 pub(super) const OPEN: Duration = Duration::from_mins(2);
-/// After how long of silence it is asked whether the agent is still there.
-pub(super) const SILENCE: Duration = Duration::from_secs(12);
+/// After how long of silence it is asked whether the agent is still there, and which part of a lease that is at most.
+const SILENCE: Duration = Duration::from_secs(12);
+const OF_LEASE: u32 = 3;
 /// The shortest and the longest time between two looks at a task.
 pub(super) const SOON: Duration = Duration::from_millis(500);
 pub(super) const LATE: Duration = Duration::from_secs(10);
@@ -53,7 +55,10 @@ pub(super) struct Relay {
     pub(super) asked: Option<InteractionId>,
     pub(super) asked_with: Option<String>,
     pub(super) cancel_sent: bool,
-    /// The attempt is over, here or there.
+    /// Until when a cancel waits for the agent to name its task, and until when that is waited for anyway.
+    pub(super) give_up_at: Option<Instant>,
+    pub(super) named_by: Instant,
+    /// The attempt is over, here or there, or this process has no more to do with it.
     pub(super) over: bool,
     pub(super) told: usize,
     pub(super) pause: Duration,
@@ -75,7 +80,7 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         Some(agent) if agent.health.is_another => {
             Err(("agent_changed", format!("nothing was sent to the agent {name}: {}", agent.health.reason.unwrap_or_default())))
         }
-        Some(agent) => client_of(&agent).map(|client| (client, agent)),
+        Some(agent) => client_of(&agent).map(|client| (client, agent)).map_err(|e| ("agent_unreachable", e.to_string())),
     };
     let (client, agent) = match prepared {
         Ok(prepared) => prepared,
@@ -96,6 +101,8 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         asked: None,
         asked_with: None,
         cancel_sent: false,
+        give_up_at: None,
+        named_by: Instant::now(),
         over: false,
         told: 0,
         pause: SOON,
@@ -103,6 +110,7 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
     };
     match app.store.remote_of(task, attempt).await? {
         None => relay.begin(&record.task).await?,
+        Some(remote) if remote.task.is_empty() && record.cancel_asked_at.is_some() => relay.end_unconfirmed().await?,
         Some(remote) if remote.task.is_empty() => {
             let error = "this server stopped after it had sent the message, and before the agent had named its task: whether it works on it is \
                          not known";
@@ -111,11 +119,6 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         Some(remote) => relay.resume(remote).await?,
     }
     if relay.over { Ok(()) } else { relay.follow().await }
-}
-
-fn client_of(agent: &ExternalAgent) -> Result<Agent, Failure> {
-    let card = &agent.card;
-    Agent::new(card.url.clone(), card.dialect, card.tenant.clone(), agent.token.clone()).map_err(|e| ("agent_unreachable", e.to_string()))
 }
 
 async fn end(
@@ -128,7 +131,15 @@ async fn end(
     // PostgreSQL's TEXT refuses NUL, and nobody can help what an agent says.
     let without_nul = |text: Option<String>| text.map(|text| text.replace('\0', "\u{fffd}"));
     let (result, error) = (without_nul(result), without_nul(error));
-    app.store.write(EndRelay { task, attempt, state, result, error, code, now: app.now() }).await?;
+    app.store.write(EndRelay { task, attempt, state, result, error, code, confirmed: true, now: app.now() }).await?;
+    lock(&app.leases).end(task, attempt);
+    Ok(())
+}
+
+/// Ends a canceled task of which the agent says nothing.
+pub(super) async fn cancel_unconfirmed(app: &App, task: TaskId, attempt: u64) -> Result<(), StoreError> {
+    let (state, now) = (TaskState::Canceled, app.now());
+    app.store.write(EndRelay { task, attempt, state, result: None, error: None, code: None, confirmed: false, now }).await?;
     lock(&app.leases).end(task, attempt);
     Ok(())
 }
@@ -138,20 +149,23 @@ impl Relay {
     async fn follow(mut self) -> Result<(), StoreError> {
         let mut woken = self.app.store.hub().worker(self.holder.clone());
         let mut next_look = Instant::now();
-        let mut quiet = Instant::now() + SILENCE;
+        let mut quiet = Instant::now() + self.silence();
         self.heed().await?;
         while !self.over {
             if self.mirror.status.state.is_terminal() {
                 return self.settle().await;
             }
             let app = self.app.clone();
+            let (is_given_up, give_up) = self.giving_up();
             tokio::select! {
                 () = app.life.stopping() => return Ok(()),
+                () = sleep_until(give_up), if is_given_up => self.end_unconfirmed().await?,
+                () = sleep_until(self.named_by), if self.mirror.task_id.is_empty() => self.say_unnamed().await?,
                 _ = woken.changed() => self.heed().await?,
                 event = next_of(&mut self.events), if self.events.is_some() => match event {
                     Ok(Some(event)) => {
                         self.pause = SOON;
-                        quiet = Instant::now() + SILENCE;
+                        quiet = Instant::now() + self.silence();
                         self.renew().await?;
                         let was_unnamed = self.mirror.task_id.is_empty();
                         self.take(event).await?;
@@ -167,7 +181,7 @@ impl Relay {
                     }
                 },
                 () = sleep_until(quiet), if self.events.is_some() => {
-                    quiet = Instant::now() + SILENCE;
+                    quiet = Instant::now() + self.silence();
                     if self.is_heard().await? {
                         // What could not be said to it before is said again.
                         self.heed().await?;
@@ -179,7 +193,7 @@ impl Relay {
                 () = sleep_until(next_look), if self.events.is_none() => {
                     self.look().await?;
                     self.heed().await?;
-                    quiet = Instant::now() + SILENCE;
+                    quiet = Instant::now() + self.silence();
                     next_look = Instant::now() + self.pause;
                     self.pause = (self.pause * 2).min(LATE);
                 }
@@ -201,6 +215,18 @@ impl Relay {
                 self.fail(("agent_lost", error.to_owned())).await
             }
         }
+    }
+
+    /// It keeps its connection and says nothing on it.
+    async fn say_unnamed(&mut self) -> Result<(), StoreError> {
+        let waited = self.app.config.a2a.agent_answer.as_secs();
+        let error = format!("the agent took the message and said nothing within {waited} s: whether it works on it is not known");
+        self.fail(("agent_lost", error)).await
+    }
+
+    /// After how long of silence the agent is asked after.
+    pub(super) fn silence(&self) -> Duration {
+        SILENCE.min(self.app.config.leases.lease / OF_LEASE)
     }
 
     /// Whether the agent still answers while its stream is silent, and says what the stream said.

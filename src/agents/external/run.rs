@@ -11,30 +11,46 @@ use crate::sync::lock;
 use muster_protocol::ids::{TaskId, WorkerId};
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// How many tasks of one agent are relayed side by side, and of all agents.
 const MOST_OF_ONE: usize = 32;
 const MOST: usize = 512;
 
 /// The attempts that are relayed by this process, and to whom.
-#[derive(Debug, Default)]
-pub struct Relays(Mutex<HashMap<(TaskId, u64), WorkerId>>);
+#[derive(Debug)]
+pub struct Relays {
+    now: Mutex<HashMap<(TaskId, u64), WorkerId>>,
+    /// Whether an agent may hold a task that nobody relays: after a start, and whenever a relay has ended or was not begun.
+    behind: AtomicBool,
+}
+
+impl Default for Relays {
+    fn default() -> Self {
+        Self { now: Mutex::default(), behind: AtomicBool::new(true) }
+    }
+}
 
 impl Relays {
     /// How many more may be relayed to an agent.
     fn room(&self, holder: &WorkerId) -> usize {
-        let relays = lock(&self.0);
+        let relays = lock(&self.now);
         let own = relays.values().filter(|to| *to == holder).count();
         MOST_OF_ONE.saturating_sub(own).min(MOST.saturating_sub(relays.len()))
     }
 
     /// Enters an attempt; false if it is there.
     fn enter(&self, attempt: (TaskId, u64), holder: &WorkerId) -> bool {
-        lock(&self.0).insert(attempt, holder.clone()).is_none()
+        lock(&self.now).insert(attempt, holder.clone()).is_none()
     }
 
     fn leave(&self, attempt: (TaskId, u64)) {
-        lock(&self.0).remove(&attempt);
+        lock(&self.now).remove(&attempt);
+        self.fall_behind();
+    }
+
+    fn fall_behind(&self) {
+        self.behind.store(true, Ordering::Release);
     }
 }
 
@@ -58,9 +74,14 @@ pub async fn relay_waiting(app: &App) -> Result<(), StoreError> {
     for agent in app.store.agents_waited_for().await? {
         relay_next(app, &agent).await?;
     }
-    for record in app.store.held_tasks().await? {
-        if record.holder.as_ref().is_some_and(|holder| agent_of(holder).is_some()) {
-            begin(app, record);
+    if !app.relays.behind.swap(false, Ordering::AcqRel) {
+        return Ok(());
+    }
+    match app.store.held_by_agents().await {
+        Ok(held) => held.into_iter().for_each(|record| begin(app, record)),
+        Err(error) => {
+            app.relays.fall_behind();
+            return Err(error);
         }
     }
     Ok(())
@@ -72,9 +93,9 @@ pub(super) async fn relay_next(app: &App, agent: &str) -> Result<(), StoreError>
     if most == 0 {
         return Ok(());
     }
-    for record in app.store.write(TakeRelays { agent: agent.to_owned(), most, now: app.now() }).await? {
-        begin(app, record);
-    }
+    let taken = app.store.write(TakeRelays { agent: agent.to_owned(), most, now: app.now() }).await;
+    // Of a write whose answer was lost nobody knows what it took.
+    taken.inspect_err(|_| app.relays.fall_behind())?.into_iter().for_each(|record| begin(app, record));
     Ok(())
 }
 

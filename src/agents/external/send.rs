@@ -1,26 +1,25 @@
 //! Sending a message to an agent: the one with which a task begins, and answers.
 
-use super::relay::{Failure, LATE, OPEN, Relay, SILENCE, SOON};
+use super::relay::{Failure, LATE, OPEN, Relay, SOON};
 use crate::domain::mirror::Mirror;
 use crate::domain::projection::Projection;
 use crate::store::StoreError;
-use crate::store::relays::{BeginRelay, Remote};
+use crate::store::relays::{BeginRelay, ForgetRemote, Remote};
 use muster_protocol::a2a::{Message, Part, Role, SendMessageConfiguration, SendMessageRequest, SendMessageResponse, StreamResponse};
 use muster_protocol::client::a2a::A2aError;
 use muster_protocol::task::{Task, TaskState};
 use std::time::Duration;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 
+/// How long an answer is waited for when this server stops.
+const LAST: Duration = Duration::from_secs(1);
 /// How long an agent that cannot be reached is tried before a message is given up.
 const TRIES: Duration = Duration::from_secs(30);
-/// How long an agent may take that answers only when it is ready, though asked to answer at once.
-const READY: Duration = Duration::from_mins(30);
 
 impl Relay {
     /// Sends the message with which the task began.
     pub(super) async fn begin(&mut self, task: &Task) -> Result<(), StoreError> {
         let context = self.app.store.remote_context(&self.context, &self.agent).await?;
-        self.note_remote().await?;
         let kept = task
             .metadata
             .get(crate::agents::MESSAGE_KEY)
@@ -33,23 +32,31 @@ impl Relay {
         message.reference_task_ids.clear();
         let until = Instant::now() + TRIES;
         let mut pause = SOON;
-        loop {
+        while self.is_wanted().await? {
+            // From here on nobody knows whether it was sent, until it is known that it was not.
+            self.note_remote().await?;
             match self.deliver(message.clone()).await? {
                 Ok(()) => return self.app.store.write(BeginRelay { task: self.task, attempt: self.attempt, now: self.app.now() }).await,
-                Err(error) if may_repeat(&error) && Instant::now() + pause < until => {
+                Err(error) if may_repeat(&error) => {
+                    self.app.store.write(ForgetRemote { task: self.task, attempt: self.attempt }).await?;
+                    if Instant::now() + pause >= until {
+                        return self.fail(not_delivered(&error)).await;
+                    }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
-                        () = self.app.life.stopping() => return self.fail(not_delivered(&error)).await,
+                        () = self.app.life.stopping() => {
+                            // The next start of this server sends it.
+                            self.over = true;
+                            return Ok(());
+                        }
                     }
                     pause = (pause * 2).min(LATE);
-                    if !self.is_wanted().await? {
-                        return Ok(());
-                    }
                     self.renew().await?;
                 }
                 Err(error) => return self.fail(not_delivered(&error)).await,
             }
         }
+        Ok(())
     }
 
     /// Whether the message, which was not sent yet, is still to be.
@@ -85,40 +92,57 @@ impl Relay {
         Ok(())
     }
 
-    /// Sends a message: its answer is taken in, or followed as a stream.
+    /// Sends a message: its answer is taken in, or followed as a stream. What the task came to meanwhile may make that needless.
     pub(super) async fn deliver(&mut self, message: Message) -> Result<Result<(), A2aError>, StoreError> {
         let configuration = Some(SendMessageConfiguration { return_immediately: true, ..SendMessageConfiguration::default() });
         let request = SendMessageRequest { message, configuration, ..SendMessageRequest::default() };
-        let client = self.client.clone();
+        let (client, wait) = (self.client.clone(), self.app.config.a2a.agent_answer);
+        self.named_by = Instant::now() + wait;
         if self.streaming {
-            let opened = self.while_held(timeout(OPEN, client.stream(request.clone()))).await?;
-            match opened {
-                Ok(Ok(events)) => {
+            match self.while_wanted(timeout(OPEN, client.stream(request.clone()))).await? {
+                None => return Ok(Ok(())),
+                Some(Ok(Ok(events))) => {
                     self.events = Some(events);
                     return Ok(Ok(()));
                 }
                 // Its card says that it streams, and it does not.
-                Ok(Err(A2aError::Refused { code: -32004 | -32601, .. })) => self.streaming = false,
-                Ok(Err(error)) => return Ok(Err(error)),
-                Err(_) => return Ok(Err(A2aError::Lost { at: self.agent.clone(), reason: "it did not answer in time".to_owned() })),
+                Some(Ok(Err(A2aError::Refused { code: -32004 | -32601, .. }))) => self.streaming = false,
+                Some(Ok(Err(error))) => return Ok(Err(error)),
+                Some(Err(_)) => return Ok(Err(A2aError::Lost { at: self.agent.clone(), reason: "it did not answer in time".to_owned() })),
             }
         }
-        match self.while_held(client.send(request, READY)).await? {
-            Ok(SendMessageResponse::Task(task)) => self.take(StreamResponse::Task(task)).await.map(Ok),
-            Ok(SendMessageResponse::Message(message)) => self.take(StreamResponse::Message(message)).await.map(Ok),
-            Err(error) => Ok(Err(error)),
+        match self.while_wanted(client.send(request, wait)).await? {
+            None => Ok(Ok(())),
+            Some(Ok(SendMessageResponse::Task(task))) => self.take(StreamResponse::Task(task)).await.map(Ok),
+            Some(Ok(SendMessageResponse::Message(message))) => self.take(StreamResponse::Message(message)).await.map(Ok),
+            Some(Err(error)) => Ok(Err(error)),
         }
     }
 
-    /// Waits for an answer; as long as the connection stands, the agent counts as there.
-    async fn while_held<T>(&self, answer: impl Future<Output = T>) -> Result<T, StoreError> {
+    /// Waits for an answer; as long as the connection stands, the agent counts as there. None where nobody waits for it any more: the task has
+    /// ended, here or there, or this server stops.
+    async fn while_wanted<T>(&mut self, answer: impl Future<Output = T>) -> Result<Option<T>, StoreError> {
         tokio::pin!(answer);
-        loop {
-            match timeout(SILENCE, &mut answer).await {
-                Ok(answer) => return Ok(answer),
-                Err(_) => self.renew().await?,
+        let app = self.app.clone();
+        let mut woken = app.store.hub().worker(self.holder.clone());
+        let mut heard = tokio::time::interval_at(Instant::now() + self.silence(), self.silence());
+        self.heed_end().await?;
+        while !self.over && !self.mirror.status.state.is_terminal() {
+            let (is_given_up, give_up) = self.giving_up();
+            tokio::select! {
+                answer = &mut answer => return Ok(Some(answer)),
+                () = app.life.stopping() => {
+                    // Most often there is no connection at once, or never: then it is known that nothing was sent.
+                    let last = timeout(LAST, &mut answer).await.ok();
+                    self.over = last.is_none();
+                    return Ok(last);
+                }
+                _ = woken.changed() => self.heed_end().await?,
+                _ = heard.tick() => self.renew().await?,
+                () = sleep_until(give_up), if is_given_up => self.end_unconfirmed().await?,
             }
         }
+        Ok(None)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Attempts whose worker is not heard of any more, and tasks whose deadline has passed.
 
+use super::super::relays::was_sent;
 use super::super::tasks::TaskRecord;
 use super::super::tx::NewEvent;
 use super::super::{Tx, Write};
@@ -67,7 +68,7 @@ pub(in crate::store) async fn lose(
     said: Option<&str>,
     now: Timestamp,
 ) -> sqlx::Result<LoseOutcome> {
-    let started = record.task.started_at.is_some();
+    let started = record.task.started_at.is_some() || was_sent(tx, record).await?;
     if record.cancel_asked_at.is_some() {
         // A run that was begun may still go on where nobody can see it.
         let confirmed = !started || loss == Loss::Interrupted;

@@ -1,5 +1,5 @@
-//! Every row of the table of errors, on each binding. The two that no agent of this server can cause (a nonsensical answer of another agent, a required
-//! extension) are in the tests of the table itself.
+//! Every row of the table of errors, on each binding. Those that come from an agent of others (an answer that is no card, an extended card that is not set)
+//! are in `external_agents/extended`; the required extension, which needs a setting, is in the tests of the table itself.
 
 use super::caller::{BINDINGS, Binding, Caller, OF_JSON, message};
 use crate::support::{Cx, Shared, cases};

@@ -2,14 +2,10 @@
 
 use super::caller::{Binding, Caller};
 use super::push::{TO_PRIVATE, begin, is_end, machine, told_state};
-use crate::support::{Cx, Http, Postgres, Receiver, Reply, Server, Shared, cases, items, text, wait_for};
-use anyhow::{Context as _, Result, ensure};
+use crate::support::{Cx, Http, Postgres, Receiver, Reply, Server, Shared, TlsProxy, cases, items, text, wait_for};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
-use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::process::Command;
 
 cases! {
     [] =>
@@ -187,29 +183,27 @@ async fn a_thousand_webhooks_that_hang_delay_no_other(cx: &Cx) -> Result<()> {
 }
 
 async fn a_webhook_with_https_is_told_if_its_certificate_is_trusted(cx: &Cx) -> Result<()> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut receiver = Command::new(root.join("build/a2a/v1/bin/python"));
-    receiver.arg(root.join("tests/support/tls_receiver.py")).arg(cx.dir());
-    let mut receiver = receiver.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
-    let mut said = BufReader::new(receiver.stdout.take().context("no output")?).lines();
-    let port = said.next_line().await?.context("it does not say its port")?;
-    let trusting = with_settings(cx)?.with_env("SSL_CERT_FILE", cx.dir().join("ca.pem")).launch().await?;
+    let receiver = Receiver::start()?;
+    let proxy = TlsProxy::start(cx.dir(), receiver.port(), "good").await?;
+    let (variable, authority) = proxy.trust();
+    let trusting = with_settings(cx)?.with_env(variable, authority).launch().await?;
     let config = cx.dir().join("server.toml").into_os_string();
     let strict = Server::new(cx.dir(), "strict")?.with_args(["--config".into(), config]).launch().await?;
     for (server, host, trusts) in [(&strict, "127.0.0.1", false), (&trusting, "127.0.0.1", true), (&trusting, "localhost", true)] {
         let caller = Caller::new(&Http::new(server), Binding::Rpc)?.at("monitor");
         let task = caller.say("x", json!({})).await?;
-        let webhook = json!({ "taskId": task["id"], "url": format!("https://{host}:{port}/hook") });
+        let webhook = json!({ "taskId": task["id"], "url": format!("https://{host}:{}/{host}", proxy.port()) });
         caller.call("CreateTaskPushNotificationConfig", webhook).await?;
         if !trusts {
             let told = wait_for("the stranger to be refused", Duration::from_secs(30), async || {
                 Ok(server.log().contains("invalid peer certificate: UnknownIssuer").then_some(()))
             });
             told.await?;
+            ensure!(receiver.tries(&format!("/{host}")).is_empty(), "something was sent to a stranger");
             continue;
         }
-        let told: Value = serde_json::from_str(&said.next_line().await?.context("nothing arrives")?)?;
-        ensure!(told["task"]["id"] == task["id"], "{told}");
+        let told = receiver.until(&format!("/{host}"), |event| event["task"].is_object()).await?;
+        ensure!(told[0]["task"]["id"] == task["id"], "{told:?}");
     }
     Ok(())
 }

@@ -29,21 +29,21 @@ cases! {
 const DIALECTS: [(&str, &str); 3] = [("JSONRPC", "1.0"), ("HTTP+JSON", "1.0"), ("JSONRPC", "0.3")];
 
 /// Two servers, and a machine of the farther one that is an agent of the nearer one.
-struct Pair {
-    near: Server,
-    far: Server,
-    machine: Puller,
+pub(super) struct Pair {
+    pub(super) near: Server,
+    pub(super) far: Server,
+    pub(super) machine: Puller,
 }
 
 impl Pair {
-    async fn start(cx: &Cx) -> Result<Self> {
+    pub(super) async fn start(cx: &Cx) -> Result<Self> {
         let (near, far) = (near(cx).await?, far(cx, "").await?);
         let machine = Puller::register(far.client(), "machine", json!({})).await?;
         add(&near, json!({ "url": far.path_url("/agents/machine"), "name": "remote" })).await?;
         Ok(Self { near, far, machine })
     }
 
-    fn caller(&self, binding: Binding) -> Result<Caller> {
+    pub(super) fn caller(&self, binding: Binding) -> Result<Caller> {
         Ok(Caller::new(&Http::new(&self.near), binding)?.at("remote"))
     }
 
@@ -56,13 +56,13 @@ impl Pair {
         Ok((task, given))
     }
 
-    async fn end(&self, given: &Assignment, result: &str) -> Result<()> {
+    pub(super) async fn end(&self, given: &Assignment, result: &str) -> Result<()> {
         self.machine.report(given, ReportedStatus::Completed, json!({ "result": result })).await?;
         Ok(())
     }
 }
 
-async fn task_when(caller: &Caller, id: &Value, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+pub(super) async fn task_when(caller: &Caller, id: &Value, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
     wait_for(what, LIMIT, async || {
         let task = caller.call("GetTask", json!({ "id": id })).await?;
         Ok(is_so(&task).then_some(task))
@@ -79,7 +79,7 @@ async fn a_stream_goes_through_word_by_word_in_every_version_and_binding(cx: &Cx
         card["capabilities"]["streaming"] = json!(true);
         cards.put(card);
         let url = format!("{}/{name}", cards.url());
-        let added = add(&pair.near, json!({ "url": url })).await?;
+        let added = add(&pair.near, json!({ "url": url, "other_host": true })).await?;
         ensure!(added["speaks"] == format!("{binding} {version}"), "{added}");
         for ours in BINDINGS {
             let caller = Caller::new(&Http::new(&pair.near), ours)?.at(&name);
@@ -117,7 +117,7 @@ async fn an_agent_that_cannot_stream_is_asked_until_it_is_ready(cx: &Cx) -> Resu
     for (binding, version) in DIALECTS {
         let name = format!("slow-{}-{version}", binding.replace('+', "-"));
         cards.put(card_at(&pair.far.path_url("/agents/machine"), &name, binding, version));
-        add(&pair.near, json!({ "url": format!("{}/{name}", cards.url()) })).await?;
+        add(&pair.near, json!({ "url": format!("{}/{name}", cards.url()), "other_host": true })).await?;
         let caller = Caller::new(&Http::new(&pair.near), Binding::Rpc)?.at(&name);
         let (task, given) = pair.begin(&caller, "think").await?;
         pair.machine.append(&given, 0, &["half "]).await?;

@@ -4,9 +4,10 @@ use super::bench::{Bench, on_both};
 use anyhow::{Context, Result, ensure};
 use muster::domain::foreign::read;
 use muster::domain::health::Health;
-use muster::store::attempts::{CancelOutcome, CancelTask};
-use muster::store::external::{ExternalAgent, KeepHealth, PutAgent, RemoveAgent, holder_of};
-use muster::store::relays::{BeginRelay, EndRelay, NoteRemote, Remote, TakeRelays};
+use muster::domain::loss::{AfterLoss, Loss};
+use muster::store::attempts::{CancelOutcome, CancelTask, LoseAttempt, LoseOutcome};
+use muster::store::external::{Added, ExternalAgent, KeepHealth, PutAgent, RemoveAgent, holder_of};
+use muster::store::relays::{BeginRelay, EndRelay, ForgetRemote, NoteRemote, Remote, TakeRelays};
 use muster::store::submit::NewTask;
 use muster_protocol::ids::ContextId;
 use muster_protocol::task::TaskState;
@@ -17,6 +18,9 @@ on_both! {
     the_turns_of_a_conversation_are_relayed_one_after_the_other,
     what_a_task_is_called_there_is_kept_for_its_conversation,
     an_end_under_another_attempt_changes_nothing,
+    one_name_is_given_to_one_agent_whoever_adds_it_at_once,
+    what_was_not_sent_after_all_is_as_before,
+    what_may_have_been_sent_is_not_begun_again_when_its_lease_is_over,
 }
 
 fn agent(bench: &Bench, name: &str) -> Result<ExternalAgent> {
@@ -39,7 +43,8 @@ fn take(bench: &Bench, agent: &str) -> TakeRelays {
 
 async fn an_agent_is_read_back_as_it_was_put_and_goes_with_its_tasks(bench: &Bench) -> Result<()> {
     let put = agent(bench, "planner")?;
-    ensure!(bench.store.write(PutAgent(put.clone())).await?, "there is no room");
+    let outcome = bench.store.write(PutAgent { agent: put.clone(), known: None }).await?;
+    ensure!(outcome == Added::Kept, "{outcome:?}");
     let read = bench.store.external_agent("planner").await?.context("it is not there")?;
     ensure!(
         (&read.card, &read.raw, &read.token, &read.etag, &read.health) == (&put.card, &put.raw, &put.token, &put.etag, &put.health),
@@ -76,6 +81,7 @@ async fn the_turns_of_a_conversation_are_relayed_one_after_the_other(bench: &Ben
         result: Some("done".into()),
         error: None,
         code: None,
+        confirmed: true,
         now: bench.now(),
     };
     bench.store.write(end).await?;
@@ -106,7 +112,16 @@ async fn what_a_task_is_called_there_is_kept_for_its_conversation(bench: &Bench)
 async fn an_end_under_another_attempt_changes_nothing(bench: &Bench) -> Result<()> {
     let task = bench.submit(task(bench, "planner", "c1")).await?;
     bench.store.write(take(bench, "planner")).await?;
-    let end = |attempt, state| EndRelay { task: task.id, attempt, state, result: None, error: None, code: None, now: bench.now() };
+    let end = |attempt, state| EndRelay {
+        task: task.id,
+        attempt,
+        state,
+        result: None,
+        error: None,
+        code: None,
+        confirmed: true,
+        now: bench.now(),
+    };
     bench.store.write(end(2, TaskState::Completed)).await?;
     ensure!(bench.record(task.id).await?.task.state == TaskState::Working, "an attempt that is not there ended it");
     let cancel = CancelTask { task: task.id, lease_ms: 45_000, now: bench.now() };
@@ -115,5 +130,59 @@ async fn an_end_under_another_attempt_changes_nothing(bench: &Bench) -> Result<(
     bench.store.write(end(1, TaskState::Canceled)).await?;
     let ended = bench.record(task.id).await?.task;
     ensure!(ended.state == TaskState::Canceled && ended.confirmed == Some(true), "{ended:?}");
+    Ok(())
+}
+
+async fn one_name_is_given_to_one_agent_whoever_adds_it_at_once(bench: &Bench) -> Result<()> {
+    let (one, mut other) = (agent(bench, "planner")?, agent(bench, "planner")?);
+    other.url = "http://127.0.0.1:10/card.json".parse()?;
+    let put = |agent: &ExternalAgent, known: Option<&ExternalAgent>| PutAgent { agent: agent.clone(), known: known.map(|k| k.url.clone()) };
+    let (first, second) = tokio::join!(bench.store.write(put(&one, None)), bench.store.write(put(&other, None)));
+    ensure!((first?, second?) == (Added::Kept, Added::Overtaken), "both have the name");
+    let again = bench.store.write(put(&one, Some(&one))).await?;
+    ensure!(again == Added::Kept, "it cannot be added again: {again:?}");
+    let renamed = bench.store.write(put(&ExternalAgent { name: "planner-2".into(), ..one.clone() }, None)).await?;
+    ensure!(renamed == Added::Overtaken, "one agent has two names: {renamed:?}");
+    let next = bench.store.write(put(&ExternalAgent { name: "planner-2".into(), ..other }, None)).await?;
+    ensure!(next == Added::Kept && bench.store.external_agents().await?.len() == 2, "{next:?}");
+    Ok(())
+}
+
+async fn what_was_not_sent_after_all_is_as_before(bench: &Bench) -> Result<()> {
+    let task = bench.submit(task(bench, "planner", "c1")).await?;
+    bench.store.write(take(bench, "planner")).await?;
+    let note = |remote| NoteRemote { task: task.id, attempt: 1, context: task.context_id.clone(), agent: "planner".to_owned(), remote };
+    let forget = ForgetRemote { task: task.id, attempt: 1 };
+    bench.store.write(note(Remote::default())).await?;
+    bench.store.write(forget.clone()).await?;
+    ensure!(bench.store.remote_of(task.id, 1).await?.is_none(), "it still says that it was sent");
+    bench.store.write(note(Remote { task: "t".into(), context: String::new() })).await?;
+    bench.store.write(forget).await?;
+    ensure!(bench.store.remote_of(task.id, 1).await?.is_some(), "what has a name was forgotten");
+    let held = bench.store.held_by_agents().await?;
+    ensure!(held.len() == 1 && held[0].task.id == task.id, "{held:?}");
+    Ok(())
+}
+
+async fn what_may_have_been_sent_is_not_begun_again_when_its_lease_is_over(bench: &Bench) -> Result<()> {
+    let (sent, unsent, canceled) = (
+        bench.submit(task(bench, "planner", "c1")).await?,
+        bench.submit(task(bench, "planner", "c2")).await?,
+        bench.submit(task(bench, "planner", "c3")).await?,
+    );
+    bench.store.write(take(bench, "planner")).await?;
+    for task in [&sent, &canceled] {
+        let (context, agent, remote) = (task.context_id.clone(), "planner".to_owned(), Remote::default());
+        bench.store.write(NoteRemote { task: task.id, attempt: 1, context, agent, remote }).await?;
+    }
+    bench.store.write(CancelTask { task: canceled.id, lease_ms: 45_000, now: bench.now() }).await?;
+    let lose = |task: &muster_protocol::task::Task| LoseAttempt { task: task.id, attempt: 1, loss: Loss::Expired, now: bench.now() };
+    let outcomes =
+        [bench.store.write(lose(&sent)).await?, bench.store.write(lose(&unsent)).await?, bench.store.write(lose(&canceled)).await?];
+    ensure!(
+        outcomes == [LoseOutcome::Decided(AfterLoss::Wait), LoseOutcome::Decided(AfterLoss::Requeue), LoseOutcome::Canceled],
+        "{outcomes:?}"
+    );
+    ensure!(bench.record(canceled.id).await?.task.confirmed == Some(false), "it may still run there");
     Ok(())
 }

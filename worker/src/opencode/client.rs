@@ -126,7 +126,7 @@ impl OpenCodeClient {
     /// # Errors
     /// [`OpenCodeError::Unreachable`] if no client can be made.
     pub fn new(base: &str, password: SecretString) -> Result<Self, OpenCodeError> {
-        let http = reqwest::Client::builder().no_proxy().tcp_nodelay(true).connect_timeout(Duration::from_secs(5)).build();
+        let http = muster_protocol::client::http::local().tcp_nodelay(true).connect_timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|e| OpenCodeError::Unreachable(e.to_string()))?;
         Ok(Self { http, base: base.trim_end_matches('/').to_owned(), password })
     }
