@@ -14,6 +14,7 @@ cases! {
         a_message_is_answered_with_its_task,
         files_and_data_reach_the_agent,
         a_message_waits_for_the_end_unless_told_not_to,
+        who_answers_follows_the_machines_that_come_and_leave,
         a_context_is_continued_with_and_without_a_task,
         what_a_task_asks_is_answered_by_a_message,
         a_cancel_waits_for_the_word_of_the_machine,
@@ -93,6 +94,30 @@ async fn a_message_waits_for_the_end_unless_told_not_to(cx: &Cx) -> Result<()> {
         })?;
         ensure!(state(&task) == "TASK_STATE_FAILED" && task["status"]["message"]["parts"][0]["text"] == "out of luck", "{task}");
         ensure!(task["status"]["message"]["role"] == "ROLE_AGENT" && task["metadata"]["code"] == "no_luck", "{task}");
+    }
+    Ok(())
+}
+
+async fn who_answers_follows_the_machines_that_come_and_leave(cx: &Cx) -> Result<()> {
+    let server = Server::new(cx.dir(), "server")?.launch().await?;
+    let caller = Caller::new(&Http::new(&server), Binding::Rpc)?;
+    let send = async || {
+        let at_once = json!({ "message": message("Hello", json!({})), "configuration": { "returnImmediately": true } });
+        anyhow::Ok(state(&caller.call("SendMessage", at_once).await?["task"]).to_owned())
+    };
+    for _ in 0..2 {
+        for _ in 0..2 {
+            ensure!(send().await? == "TASK_STATE_COMPLETED", "the server does not answer without a machine");
+        }
+        let other = Puller::register(server.client(), "cannot", json!({ "capabilities": [] })).await?;
+        ensure!(send().await? == "TASK_STATE_COMPLETED", "a machine without OpenCode is given the message");
+        let worker = Puller::register(server.client(), "comes", json!({})).await?;
+        for _ in 0..2 {
+            ensure!(send().await? == "TASK_STATE_SUBMITTED", "the machine is not given the message");
+        }
+        for id in [worker.id(), other.id()] {
+            server.client().unregister(id).await?;
+        }
     }
     Ok(())
 }
