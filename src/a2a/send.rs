@@ -40,7 +40,7 @@ struct Begun {
     /// What it answers.
     answered: Option<InteractionId>,
     /// The task itself, where it was answered at once.
-    at_once: Option<ToldTask>,
+    at_once: Option<Box<ToldTask>>,
 }
 
 impl Asked {
@@ -148,7 +148,7 @@ impl Asked {
             None => {
                 let task = self.app.begin_message(&self.who, message).await?.task;
                 let (id, is_over) = (task.id, task.state.is_terminal());
-                Begun { task: id, after: 0, answered: None, at_once: is_over.then(|| ToldTask::answered(task)) }
+                Begun { task: id, after: 0, answered: None, at_once: is_over.then(|| Box::new(ToldTask::answered(task))) }
             }
         };
         if let Some(webhook) = webhook {

@@ -31,7 +31,7 @@ impl App {
     }
 
     /// The machines that can do a worker agent's work when they are there.
-    async fn fitting(&self, n: usize) -> Result<Arc<[WorkerRecord]>, ApiError> {
+    async fn fitting(&self, n: usize) -> Result<Machines, ApiError> {
         // Whoever changes the registry after this makes what is read now out of date.
         let version = self.store.hub().registry();
         if let Some((known, fitting)) = lock(&self.fitting.0).get(&n)
@@ -49,7 +49,7 @@ impl App {
             // The largest part of it, and not looked at.
             record.worker.models = Vec::new();
         }
-        let fitting: Arc<[WorkerRecord]> = workers.into();
+        let fitting: Machines = workers.into();
         lock(&self.fitting.0).insert(n, (version, Arc::clone(&fitting)));
         Ok(fitting)
     }
@@ -57,7 +57,9 @@ impl App {
 
 /// For each worker agent, by its place: the machines that fit it, and of which version of the registry they are.
 #[derive(Debug, Default)]
-pub struct Fitting(Mutex<HashMap<usize, (u64, Arc<[WorkerRecord]>)>>);
+pub struct Fitting(Mutex<HashMap<usize, (u64, Machines)>>);
+
+type Machines = Arc<[WorkerRecord]>;
 
 /// Parses, counts and summarises what a message holds.
 fn describe(message: &Message) -> String {

@@ -49,7 +49,7 @@ pub(super) async fn counts_are_exact(store: &Store) -> Result<()> {
             ensure!(store.count_told(&context).await? == there, "the filter by context counts others");
             let since = ToldFilter { since: Some(some.task.created_at), ..of(owner) };
             ensure!(
-                store.count_told(&since).await? as usize == store.told_tasks(&since, None, 100_000).await?.len(),
+                store.count_told(&since).await? == store.told_tasks(&since, None, 100_000).await?.len() as u64,
                 "the filter by time differs"
             );
         }

@@ -30,7 +30,7 @@ async fn follow(bench: &Bench, task: TaskId, from: u64, pause: u32) -> Result<Ve
         } else if read.state.context("the task is gone")?.is_terminal() {
             return Ok(seen);
         } else {
-            tokio::time::timeout(Duration::from_secs(60), signal.changed()).await??;
+            tokio::time::timeout(Duration::from_mins(1), signal.changed()).await??;
         }
     }
 }
