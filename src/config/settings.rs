@@ -16,6 +16,7 @@ pub(super) struct Settings {
     pub(super) leases: LeaseSettings,
     pub(super) log: LogSettings,
     pub(super) a2a: A2aSettings,
+    pub(super) coordination: CoordinationSettings,
     pub(super) agents: Vec<AgentSettings>,
 }
 
@@ -61,6 +62,12 @@ pub(super) struct A2aSettings {
     pub(super) required_extension: String,
     pub(super) grpc: bool,
     pub(super) agent_check: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct CoordinationSettings {
+    pub(super) deadline_s: u32,
+    pub(super) patience_s: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
