@@ -9,6 +9,7 @@ mod intervene;
 mod monitor;
 mod specialist;
 
+pub use coordinator::{Coordinations, coordinate_open};
 pub use directory::{Agent, Machine};
 pub use entries::AgentAddress;
 pub use external::{NoCard, Relays, look_at_agents, relay_waiting};
@@ -17,7 +18,7 @@ pub use specialist::Fitting;
 use crate::app::App;
 use crate::auth::Principal;
 use crate::error::ApiError;
-use crate::store::submit::{Answer, SubmitTask};
+use crate::store::submit::{Answer, IdempotencyKey, NewTask, SubmitTask};
 use crate::store::tx::NewEvent;
 use crate::tasks::{ANSWERED_MODE, Place};
 use muster_protocol::event::kind;
@@ -51,8 +52,28 @@ pub struct Message {
     pub model: Option<String>,
     /// In which mode of OpenCode.
     pub mode: Option<String>,
+    /// How long a coordination may take, in seconds, if less than usual.
+    pub deadline_s: Option<u64>,
     /// Kept with the task.
     pub metadata: Map<String, Value>,
+    /// The coordination that it is a part of.
+    pub part_of: Option<PartOf>,
+}
+
+/// A part of a coordination: a message that is given out once, however often that is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartOf {
+    /// The task of the coordination.
+    pub coordination: TaskId,
+    /// Its place in the plan.
+    pub place: usize,
+}
+
+impl PartOf {
+    fn key(self) -> IdempotencyKey {
+        let Self { coordination, place } = self;
+        IdempotencyKey { key: format!("part:{coordination}:{place}"), hash: "part".to_owned() }
+    }
 }
 
 impl Message {
@@ -150,14 +171,11 @@ impl App {
         let name = self.agent_name(&agent);
         message.metadata.entry(AGENT_KEY).or_insert_with(|| json!(name));
         let data = json!({ "agent": name, "length": message.prompt().len(), "from": who.id });
-        let event = NewEvent { kind: kind::AGENT_MESSAGE, subject: format!("agents/{name}"), at: self.now(), data };
+        let event = NewEvent { kind: kind::MESSAGE_RECEIVED, subject: format!("agents/{name}"), at: self.now(), data };
         let letter = Letter { event: Some(event), ..Letter::new(who, &message, name) };
         match agent {
             Agent::Monitor => self.let_monitor_answer(letter).await,
-            Agent::Coordinator => {
-                let text = self.say_what_there_is(&message).await?;
-                self.answered(letter, text).await
-            }
+            Agent::Coordinator => self.coordinate(letter).await,
             Agent::Specialist(n) => self.let_specialist_answer(letter, n).await,
             Agent::Conformance => self.let_conformance_answer(letter).await,
             Agent::External(external) => self.relay_message(letter, external).await,
@@ -170,20 +188,34 @@ impl App {
 
     /// Stores a message that this server has answered itself.
     async fn answered(&self, letter: Letter<'_>, text: String) -> Result<Begun, ApiError> {
-        let Letter { who, message, agent, event } = letter;
-        let now = self.now();
-        let target = Target { agent: Some(agent.clone()), ..Target::default() };
-        let wanted = Wanted { mode: Some(ANSWERED_MODE.to_owned()), model: None, ..message.wanted(target) };
-        let task = self.new_task(who, wanted, Place::default(), now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Given(text)), message: event, now }).await?;
-        Ok(Begun { agent, task })
+        let target = Target { agent: Some(letter.agent.clone()), ..Target::default() };
+        let wanted = Wanted { mode: Some(ANSWERED_MODE.to_owned()), model: None, ..letter.message.wanted(target) };
+        self.take_in(letter, wanted, Place::default(), Some(Answer::Given(text))).await
     }
 
     /// Gives a message to a registered machine.
     async fn hand_over(&self, letter: Letter<'_>, target: Target) -> Result<Begun, ApiError> {
-        let Letter { who, message, agent, event } = letter;
-        let task = self.submit_message(who, message.wanted(target), event).await?;
-        Ok(Begun { agent, task })
+        let wanted = letter.message.wanted(target);
+        let place = self.place_for(letter.who, &wanted, self.now()).await?;
+        self.take_in(letter, wanted, place, None).await
+    }
+
+    /// Stores the task that a message becomes, and that the message was received.
+    async fn take_in(&self, letter: Letter<'_>, wanted: Wanted, place: Place, answer: Option<Answer>) -> Result<Begun, ApiError> {
+        let task = self.task_of(&letter, wanted, place);
+        self.store_taken(letter, task, answer).await
+    }
+
+    fn task_of(&self, letter: &Letter<'_>, wanted: Wanted, place: Place) -> NewTask {
+        let parent_id = letter.message.part_of.map(|part| part.coordination);
+        NewTask { parent_id, ..self.new_task(letter.who, wanted, place, self.now()) }
+    }
+
+    /// Part of a coordination that was taken in before is answered with the task that it became.
+    async fn store_taken(&self, letter: Letter<'_>, task: NewTask, answer: Option<Answer>) -> Result<Begun, ApiError> {
+        let key = letter.message.part_of.map(PartOf::key);
+        let task = self.store_new(SubmitTask { task, key, answer, message: letter.event, now: self.now() }).await?;
+        Ok(Begun { agent: letter.agent, task })
     }
 
     /// Waits until a task has ended, at most [`LONGEST_WAIT`], and answers it as it is then.

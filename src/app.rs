@@ -1,6 +1,6 @@
 //! What a handler may use.
 
-use crate::agents::{Fitting, Relays};
+use crate::agents::{Coordinations, Fitting, Relays};
 use crate::clock::{Clock, Ids};
 use crate::config::Config;
 use crate::dispatch::Pulls;
@@ -42,6 +42,8 @@ pub struct Parts {
     pub fitting: Fitting,
     /// The tasks that are relayed to agents of others.
     pub relays: Relays,
+    /// The coordinations under way.
+    pub coordinations: Coordinations,
     /// The pulls that wait.
     pub pulls: Pulls,
     /// What the event log comes to, as far as it was counted.
@@ -71,6 +73,7 @@ impl App {
             cards: Mutex::default(),
             fitting: Fitting::default(),
             relays: Relays::default(),
+            coordinations: Coordinations::default(),
             started,
         }))
     }

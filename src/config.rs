@@ -43,6 +43,8 @@ pub struct Config {
     pub log: LogConfig,
     /// A2A.
     pub a2a: A2aConfig,
+    /// Coordinations.
+    pub coordination: CoordinationConfig,
 }
 
 /// Where the server listens.
@@ -210,6 +212,15 @@ pub struct A2aConfig {
     pub agent_check: Duration,
     /// How long they may take to answer a message, or to name the task that it is.
     pub agent_answer: Duration,
+}
+
+/// How long the parts of a coordination are waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CoordinationConfig {
+    /// From its beginning; a message may ask for less.
+    pub deadline: Duration,
+    /// From when the machine of a part is lost.
+    pub patience: Duration,
 }
 
 /// How a log line looks.

@@ -2,6 +2,7 @@
 
 pub mod answering;
 pub mod cancel;
+pub mod coordination;
 pub mod foreign;
 pub mod health;
 pub mod lease;
@@ -10,6 +11,7 @@ pub mod matching;
 pub mod mirror;
 pub mod monitor;
 pub mod naming;
+pub mod plan;
 pub mod presence;
 pub mod projection;
 pub mod routing;

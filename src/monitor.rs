@@ -124,6 +124,14 @@ impl App {
         self.with_tally(|tally| tally.kinds.clone()).await
     }
 
+    /// How many events there are of each server, by its id.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub async fn counts_by_origin(&self) -> Result<BTreeMap<String, u64>, StoreError> {
+        self.with_tally(|tally| tally.origins.clone()).await
+    }
+
     /// This server's own agents and its workers.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ pub mod attempts;
 pub mod claim;
 pub mod codebases;
 pub mod contexts;
+pub mod coordinations;
 pub mod events;
 pub mod external;
 pub mod identity;
@@ -143,6 +144,7 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         a2a::ALL,
         contexts::ALL,
         codebases::ALL,
+        coordinations::ALL,
         events::ALL,
         external::ALL,
         identity::ALL,

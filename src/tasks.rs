@@ -12,9 +12,9 @@ use crate::dispatch::millis;
 use crate::domain::matching::writes;
 use crate::error::ApiError;
 use crate::store::attempts::{CancelOutcome, CancelTask, Report, ReportOutcome};
-use crate::store::submit::{IdempotencyKey, NewTask, SubmitTask, Submitted};
+use crate::store::coordinations::PLAN_KEY;
+use crate::store::submit::{NewTask, SubmitTask, Submitted};
 use crate::store::tasks::TaskRecord;
-use crate::store::tx::NewEvent;
 use crate::sync::lock;
 use crate::telemetry::metric;
 pub(crate) use check::title_of;
@@ -47,29 +47,19 @@ impl App {
         {
             return Ok(known.task);
         }
-        self.submit_new(who, wanted, key, None).await
+        let now = self.now();
+        let place = self.place_for(who, &wanted, now).await?;
+        let task = self.new_task(who, wanted, place, now);
+        self.store_new(SubmitTask { task, key, answer: None, message: None, now }).await
     }
 
-    /// Accepts a task that a message became, with the event that tells of the message.
+    /// Checks what is wanted, and finds the place for it.
     ///
     /// # Errors
-    /// As of [`Self::submit`].
-    pub async fn submit_message(&self, who: &Principal, wanted: Wanted, message: Option<NewEvent>) -> Result<Task, ApiError> {
-        self.submit_new(who, wanted, None, message).await
-    }
-
-    async fn submit_new(
-        &self,
-        who: &Principal,
-        wanted: Wanted,
-        key: Option<IdempotencyKey>,
-        message: Option<NewEvent>,
-    ) -> Result<Task, ApiError> {
-        let now = self.now();
-        check(&wanted, now)?;
-        let place = self.resolve(who, &wanted).await?;
-        let task = self.new_task(who, wanted, place, now);
-        self.store_new(SubmitTask { task, key, answer: None, message, now }).await
+    /// [`ApiError`]: every wrong field, an unknown place.
+    pub async fn place_for(&self, who: &Principal, wanted: &Wanted, now: Timestamp) -> Result<Place, ApiError> {
+        check(wanted, now)?;
+        self.resolve(who, wanted).await
     }
 
     /// Stores a new task and answers it.
@@ -191,7 +181,9 @@ impl App {
                 Ok(CancelAnswer { success: true, message: message.to_owned(), confirmed, task: *task })
             }
             CancelOutcome::Asked(task) => {
-                let message = if task.disconnected {
+                let message = if task.metadata.contains_key(PLAN_KEY) && task.mode == ANSWERED_MODE {
+                    "its parts are being canceled"
+                } else if task.disconnected {
                     self.wait_one_lease(&task);
                     "its worker is away; it is waited for one lease, then the task is canceled without its word"
                 } else {

@@ -94,7 +94,11 @@ pub mod kind {
     /// It is over: the run has the answer, its deadline passed, or the run ended first.
     pub const INTERACTION_CLOSED: &str = "interaction.closed";
     /// A message reached an agent.
-    pub const AGENT_MESSAGE: &str = "agent.message";
+    pub const MESSAGE_RECEIVED: &str = "message.received";
+    /// A coordinator began to have work done by several agents.
+    pub const COORDINATION_STARTED: &str = "coordination.started";
+    /// A coordination has ended: what became of each part.
+    pub const COORDINATION_COMPLETE: &str = "coordination.complete";
     /// Somebody told a task or an agent something through the monitor.
     pub const AGENT_INTERVENTION: &str = "agent.intervention";
     /// A webhook of a task did not take what was sent to it, and was given up.

@@ -159,7 +159,9 @@ impl App {
         let name = self.agent_name(agent);
         let (description, tag) = match agent {
             Agent::Monitor => ("Answers from the event log: workers, tasks, events".to_owned(), "monitor"),
-            Agent::Coordinator => ("Says which agents and machines there are for a piece of work".to_owned(), "coordinator"),
+            Agent::Coordinator => {
+                ("Splits work among agents, which do their parts side by side, and says who did what".to_owned(), "coordinator")
+            }
             Agent::Specialist(n) => (self.config.agents[*n].specialty.clone(), self.config.agents[*n].name.as_str()),
             Agent::Conformance => ("Does what the official conformance kit of A2A wants".to_owned(), "conformance"),
             Agent::Machine(..) => ("OpenCode on a machine".to_owned(), "machine"),

@@ -78,7 +78,9 @@ pub(super) fn message_of(request: &SendMessageRequest, agent: Option<&Agent>, na
         codebase: chosen.text("codebase")?,
         model: chosen.text("model")?,
         mode: chosen.text("mode")?,
+        deadline_s: chosen.seconds("deadline_s")?,
         metadata: kept(message),
+        ..Message::default()
     };
     if said.prompt().contains('\0') {
         return Err(A2aError::invalid("message.parts", "must not contain U+0000"));
@@ -120,6 +122,13 @@ fn titled(part: &Part, content: &str) -> String {
     }
 }
 
+/// A whole number of seconds; gRPC's numbers are all floating.
+pub(super) fn seconds(value: &Value) -> Option<u64> {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "what is cut off is looked for before")]
+    let whole = |n: f64| (n.fract() == 0.0 && (1.0..1e15).contains(&n)).then_some(n as u64);
+    value.as_u64().or_else(|| value.as_f64().and_then(whole)).filter(|seconds| *seconds > 0)
+}
+
 /// What the metadata of the message, or of the request, chooses.
 struct Chosen<'a> {
     message: &'a Metadata,
@@ -127,6 +136,16 @@ struct Chosen<'a> {
 }
 
 impl Chosen<'_> {
+    fn seconds(&self, key: &str) -> Outcome<Option<u64>> {
+        match self.message.get(key).or_else(|| self.request.get(key)) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => match seconds(value) {
+                Some(seconds) => Ok(Some(seconds)),
+                None => Err(A2aError::invalid(&format!("message.metadata.{key}"), "must be a number of seconds, at least 1")),
+            },
+        }
+    }
+
     fn text(&self, key: &str) -> Outcome<Option<String>> {
         let wrong = |reason: &str| Err(A2aError::invalid(&format!("message.metadata.{key}"), reason));
         match self.message.get(key).or_else(|| self.request.get(key)) {

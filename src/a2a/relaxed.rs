@@ -2,6 +2,7 @@
 
 use super::asked::Asked;
 use super::error::{A2aError, Outcome};
+use super::incoming::seconds;
 use crate::agents::{Message, Reply};
 use muster_protocol::a2a::relaxed::{Message as WireMessage, Part, SendMessage};
 use muster_protocol::ids::ContextId;
@@ -46,7 +47,13 @@ pub(super) fn incoming(params: SendMessage) -> Outcome<Message> {
         Some(Value::String(name)) => Some(name.clone()),
         Some(_) => return Err(A2aError::invalid("params.message.metadata.agent", "must be the name of an agent")),
     };
-    let message = Message { text: texts.join("\n"), data, context_id: context_id.map(ContextId), agent, ..Message::default() };
+    let deadline = metadata.get("deadline_s").or_else(|| params.metadata.get("deadline_s")).filter(|value| !value.is_null());
+    let deadline_s = deadline.and_then(seconds);
+    if deadline.is_some() && deadline_s.is_none() {
+        return Err(A2aError::invalid("params.message.metadata.deadline_s", "must be a number of seconds, at least 1"));
+    }
+    let context_id = context_id.map(ContextId);
+    let message = Message { text: texts.join("\n"), data, context_id, agent, deadline_s, ..Message::default() };
     if message.prompt().contains('\0') {
         return Err(A2aError::invalid("params.message.parts", "must not contain U+0000"));
     }

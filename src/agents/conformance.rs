@@ -6,7 +6,7 @@ use crate::agents::Agent;
 use crate::app::App;
 use crate::error::ApiError;
 use crate::store::own::{Step, TellOwn};
-use crate::store::submit::{Answer, SubmitTask};
+use crate::store::submit::Answer;
 use crate::tasks::{ANSWERED_MODE, Place};
 use muster_protocol::a2a::{Artifact, Content, Message as Said, Part};
 use muster_protocol::ids::TaskId;
@@ -99,15 +99,13 @@ fn script(message_id: &str) -> Script {
 
 impl App {
     pub(super) async fn let_conformance_answer(&self, letter: Letter<'_>) -> Result<Begun, ApiError> {
-        let Letter { who, message, agent, event } = letter;
-        let now = self.now();
-        let target = Target { agent: Some(agent.clone()), ..Target::default() };
+        let (message, now) = (letter.message, self.now());
+        let target = Target { agent: Some(letter.agent.clone()), ..Target::default() };
         let deadline = Some(muster_protocol::time::Timestamp(now.0.saturating_add(DEADLINE_MS)));
         let wanted = Wanted { mode: Some(ANSWERED_MODE.to_owned()), model: None, deadline, ..message.wanted(target) };
-        let task = self.new_task(who, wanted, Place::default(), now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: Some(Answer::Begun), message: event, now }).await?;
-        self.act(task.id, &message.id);
-        Ok(Begun { agent, task })
+        let begun = self.take_in(letter, wanted, Place::default(), Some(Answer::BEGUN)).await?;
+        self.act(begun.task.id, &message.id);
+        Ok(begun)
     }
 
     /// What is answered to a message without a task; nothing where there is to be one.

@@ -44,7 +44,7 @@ impl App {
     fn own_entry(&self, agent: &Agent, at: &AgentAddress) -> AgentEntry {
         let description = match agent {
             Agent::Monitor => "Answers from the event log: workers, tasks, events".to_owned(),
-            Agent::Coordinator => "Says which agents and machines there are for a piece of work".to_owned(),
+            Agent::Coordinator => "Splits work among agents, which do their parts side by side, and says who did what".to_owned(),
             Agent::Specialist(n) => self.config.agents.get(*n).map(|agent| agent.specialty.clone()).unwrap_or_default(),
             _ => "An agent of this server".to_owned(),
         };

@@ -16,7 +16,6 @@ use crate::domain::naming::{is_fit, unique_names};
 use crate::error::ApiError;
 use crate::store::StoreError;
 use crate::store::external::{Added, EndOrphans, ExternalAgent, KeepHealth, MOST_EXTERNAL, PutAgent, RemoveAgent, holder_of};
-use crate::store::submit::SubmitTask;
 use crate::tasks::Place;
 use card::{Look, look};
 use futures_util::StreamExt as _;
@@ -126,15 +125,12 @@ impl App {
 
     /// Makes a message a task that is relayed.
     pub(super) async fn relay_message(&self, letter: Letter<'_>, external: String) -> Result<Begun, ApiError> {
-        let Letter { who, message, agent, event } = letter;
-        let now = self.now();
         let target = Target { agent: Some(external.clone()), ..Target::default() };
-        let wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..message.wanted(target) };
+        let wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..letter.message.wanted(target) };
         let place = Place { worker: Some(holder_of(&external)), ..Place::default() };
-        let task = self.new_task(who, wanted, place, now);
-        let task = self.store_new(SubmitTask { task, key: None, answer: None, message: event, now }).await?;
+        let begun = self.take_in(letter, wanted, place, None).await?;
         run::relay_next(self, &external).await?;
-        Ok(Begun { agent, task })
+        Ok(begun)
     }
 }
 

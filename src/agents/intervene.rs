@@ -91,10 +91,7 @@ impl App {
             Agent::External(external) => self.relay_message(Letter::new(who, &message, name.clone()), external).await?.task,
             Agent::Monitor => self.let_monitor_answer(Letter::new(who, &message, name.clone())).await?.task,
             Agent::Conformance => self.let_conformance_answer(Letter::new(who, &message, name.clone())).await?.task,
-            Agent::Coordinator => {
-                let text = self.say_what_there_is(&message).await?;
-                self.answered(Letter::new(who, &message, name.clone()), text).await?.task
-            }
+            Agent::Coordinator => self.coordinate(Letter::new(who, &message, name.clone())).await?.task,
         };
         Ok(Reached { name, subject, task, continues })
     }

@@ -91,6 +91,8 @@ pub struct ListQuery {
     worker_id: Option<WorkerId>,
     /// Only of this conversation.
     context_id: Option<ContextId>,
+    /// Only parts of this task.
+    parent: Option<TaskId>,
     /// Only with this in id, title or prompt.
     q: Option<String>,
     /// `priority` (the order in which workers get them; default) or `newest`.
@@ -131,6 +133,7 @@ pub(crate) async fn list(
         worker: only_worker.or(query.worker_id),
         owner: (!who.sees_everything() && who.scope != Scope::Worker).then(|| who.id.clone()),
         context: query.context_id,
+        parent: query.parent,
         text: query.q,
         newest_first: newest_first(query.order.as_deref())?,
         after: page.after,

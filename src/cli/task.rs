@@ -3,12 +3,13 @@
 use super::console::Console;
 use super::exit::{Exit, Failure};
 use super::follow::follow;
-use super::lookup;
+use super::lookup::{self, short};
 use super::render::{ago, cost, count, one_line, printable, took};
 use super::session::{Session, now};
 use super::signal::Interrupts;
 use super::style::Style;
 use super::summary::changes;
+use super::table::{self, Table, dim, plain};
 use clap::Args;
 use muster_protocol::task::{OnLost, PENDING_CODEBASE, Target, Task};
 use muster_protocol::time::Timestamp;
@@ -35,7 +36,37 @@ pub(crate) async fn run(args: &Show, session: &mut Session<'_>) -> Result<Exit, 
         let mut interrupts = Interrupts::new().map_err(|error| Failure::Other(format!("cannot listen for Ctrl-C: {error}")))?;
         return follow(session, task, args.quiet, &mut interrupts).await;
     }
-    session.show(&format!("v1/opencode/tasks/{task}"), &[], |task: Task, console| render(&task, console, now())).await
+    if session.json {
+        return session.show(&format!("v1/opencode/tasks/{task}"), &[], |_: Task, _| String::new()).await;
+    }
+    let task = session.client.task(task).await?;
+    let mut text = render(&task, session.console, now());
+    if task.metadata.contains_key("coordination") {
+        let parent = task.id.to_string();
+        let page = session.client.get_text("v1/opencode/tasks", &[("parent", &parent), ("limit", "100")]).await?;
+        let parts: Vec<Task> = session.client.read(&page.text)?;
+        text.push_str(&render_parts(&parts, session.console, now()));
+    }
+    session.console.line(&text)?;
+    Ok(Exit::Done)
+}
+
+/// The tasks that are parts of a coordination.
+fn render_parts(parts: &[Task], console: &Console, now: Timestamp) -> String {
+    let mut table = Table::new(&["ID", "STATE", "~AGENT", "TOOK", "~RESULT"]);
+    for part in parts {
+        let agent = part.metadata.get("agent").and_then(serde_json::Value::as_str).unwrap_or("-");
+        let end = part.completed_at.unwrap_or(now);
+        let said = part.result.as_ref().or(part.error.as_ref()).map(String::as_str).unwrap_or_default();
+        table.row([
+            plain(short(part.id)),
+            table::state(part.state.as_str()),
+            plain(agent),
+            dim(took(end.since(part.created_at))),
+            plain(said),
+        ]);
+    }
+    format!("\n\n{}\n{}", Style::Dim.paint("parts", console.out.is_coloured), table.render(&console.out).trim_end())
 }
 
 fn render(task: &Task, console: &Console, now: Timestamp) -> String {

@@ -1,8 +1,13 @@
 //! From what was written to what is meant, with every problem told.
 
-use super::settings::{A2aSettings, AgentSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, Settings};
+use super::settings::{
+    A2aSettings, AgentSettings, CoordinationSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, Settings,
+};
 use super::values::{duration, is_name, listen_address, name_from_host, size};
-use super::{A2aConfig, AgentConfig, CardForm, Config, DatabaseConfig, Leases, Limits, Listen, LogConfig, LogFormat, Surroundings};
+use super::{
+    A2aConfig, AgentConfig, CardForm, Config, CoordinationConfig, DatabaseConfig, Leases, Limits, Listen, LogConfig, LogFormat,
+    Surroundings,
+};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -46,6 +51,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
     let agents = agents(settings.agents, problems);
     let log = log(settings.log, problems);
     let a2a = a2a(&settings.a2a, problems);
+    let coordination = coordination(&settings.coordination, problems);
     Some(Config {
         name: name?,
         data_dir: data_dir?,
@@ -58,6 +64,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
         agents,
         log: log?,
         a2a: a2a?,
+        coordination,
     })
 }
 
@@ -258,6 +265,18 @@ fn a2a(settings: &A2aSettings, problems: &mut Problems) -> Option<A2aConfig> {
         required_extension,
         grpc: settings.grpc,
     })
+}
+
+fn coordination(settings: &CoordinationSettings, problems: &mut Problems) -> CoordinationConfig {
+    // What the parts were begun with is remembered for a day.
+    const LONGEST_S: u32 = 12 * 60 * 60;
+    for (key, seconds) in [("coordination.deadline_s", settings.deadline_s), ("coordination.patience_s", settings.patience_s)] {
+        if !(1..=LONGEST_S).contains(&seconds) {
+            problems.tell(key, format_args!("must be 1 to {LONGEST_S} seconds"));
+        }
+    }
+    let seconds = |n: u32| Duration::from_secs(n.into());
+    CoordinationConfig { deadline: seconds(settings.deadline_s), patience: seconds(settings.patience_s) }
 }
 
 fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {

@@ -16,6 +16,7 @@ pub(super) struct Settings {
     pub(super) leases: LeaseSettings,
     pub(super) log: LogSettings,
     pub(super) a2a: A2aSettings,
+    pub(super) coordination: CoordinationSettings,
     pub(super) agents: Vec<AgentSettings>,
 }
 
@@ -62,6 +63,12 @@ pub(super) struct A2aSettings {
     pub(super) grpc: bool,
     pub(super) agent_check: String,
     pub(super) agent_answer: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct CoordinationSettings {
+    pub(super) deadline_s: u32,
+    pub(super) patience_s: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]

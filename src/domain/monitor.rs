@@ -8,8 +8,9 @@ use serde_json::Value;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 /// The types of messages, by the kinds of events. What is in none is of the type `system`.
-const HUMAN: [&str; 4] = [kind::TASK_SUBMITTED, kind::TASK_CANCEL_REQUESTED, kind::AGENT_MESSAGE, kind::AGENT_INTERVENTION];
-const AGENT: [&str; 3] = [kind::TASK_STARTED, kind::TASK_COMPLETED, kind::TASK_FAILED];
+const HUMAN: [&str; 4] = [kind::TASK_SUBMITTED, kind::TASK_CANCEL_REQUESTED, kind::MESSAGE_RECEIVED, kind::AGENT_INTERVENTION];
+const AGENT: [&str; 5] =
+    [kind::TASK_STARTED, kind::TASK_COMPLETED, kind::TASK_FAILED, kind::COORDINATION_STARTED, kind::COORDINATION_COMPLETE];
 /// The kinds of events that tell of an error.
 const ERRORS: [&str; 2] = [kind::TASK_FAILED, kind::TASK_OUTPUT_DIFFERS];
 /// Over how many tasks the time is averaged.
@@ -97,7 +98,9 @@ fn sentence(event: &Event, worker: Option<&str>) -> String {
         kind::TASK_CANCELED => format!("{task} canceled"),
         kind::TASK_CANCEL_REQUESTED => format!("{task} is to be canceled"),
         kind::TASK_REQUEUED => format!("{task} waits again: its attempt{on} was {}", text("outcome").unwrap_or("lost").replace('_', " ")),
-        kind::AGENT_MESSAGE => format!("A message to {id}"),
+        kind::MESSAGE_RECEIVED => format!("A message to {id}"),
+        kind::COORDINATION_STARTED => format!("Coordination of {task} started: {} parts", parts(event)),
+        kind::COORDINATION_COMPLETE => format!("Coordination of {task} {}: {} parts", text("state").unwrap_or("ended"), parts(event)),
         kind::AGENT_INTERVENTION => format!("Intervention to {}: {}", text("agent").unwrap_or(id), text("text").unwrap_or_default()),
         kind => {
             let what = match of {
@@ -112,6 +115,11 @@ fn sentence(event: &Event, worker: Option<&str>) -> String {
             format!("{what} {happened}{more}")
         }
     }
+}
+
+/// How many parts a coordination has.
+fn parts(event: &Event) -> usize {
+    event.data.get("parts").and_then(Value::as_array).map_or(0, Vec::len)
 }
 
 /// What the event holds beside, as texts.
@@ -164,6 +172,8 @@ pub struct Tally {
     pub seq: u64,
     /// How many events there are of each kind.
     pub kinds: BTreeMap<String, u64>,
+    /// How many events there are of each server, by its id.
+    pub origins: BTreeMap<String, u64>,
     /// Events that tell of an error.
     pub errors: u64,
     /// Tokens of tasks that have ended.
@@ -177,7 +187,7 @@ pub struct Tally {
 
 impl Tally {
     /// The number of its form.
-    pub const FORM: u32 = 1;
+    pub const FORM: u32 = 2;
 
     /// How many events there are of some kinds.
     #[must_use]
@@ -198,6 +208,7 @@ impl Tally {
             Some(count) => *count += 1,
             None => drop(self.kinds.insert(event.kind.clone(), 1)),
         }
+        *self.origins.entry(event.origin.to_string()).or_default() += 1;
         self.errors += u64::from(ERRORS.contains(&event.kind.as_str()));
         self.interventions += u64::from(event.kind == kind::AGENT_INTERVENTION);
         self.tokens = self.tokens.saturating_add(tokens(event).unwrap_or(0));
@@ -299,6 +310,7 @@ mod tests {
         ));
         tally.add(&event(kind::TASK_FAILED, "tasks/2", &json!({ "worker_id": "w", "took_ms": 300 })));
         assert_eq!((tally.errors, tally.tokens, tally.agents["workers/w"].0), (1, 3, 2));
+        assert!(tally.origins.iter().eq([(&Uuid::nil().to_string(), &2)]), "{:?}", tally.origins);
         assert_eq!([Kinds::default(), Kinds::of_type("agent"), Kinds::of_type("tool")].map(|kinds| tally.count(&kinds)), [2, 2, 0]);
         assert_eq!(serde_json::from_value::<Tally>(json!(tally)).unwrap(), tally);
         assert!((tally.average_ms() - 200.0).abs() < f64::EPSILON);

@@ -4,6 +4,7 @@ use super::a2a::add_message;
 use super::attempts::{End, FinishTask};
 use super::sql::statements;
 use super::tasks::TaskRecord;
+use super::tx::NewEvent;
 use super::{ReadAhead, Tx, Write};
 use crate::events::Wake;
 use muster_protocol::a2a::Message;
@@ -27,6 +28,15 @@ pub enum Step {
         /// What is said with it: what is asked, the answer, or why it is rejected.
         said: Option<String>,
     },
+    /// What it was to do was canceled, as somebody asked.
+    Canceled {
+        /// Whether nothing of it runs any more.
+        confirmed: bool,
+        /// What is said with it.
+        said: String,
+    },
+    /// The event log is told of it.
+    Event(NewEvent),
 }
 
 /// Tells steps of a task, in order and together.
@@ -71,6 +81,11 @@ impl Write for TellOwn {
         if !record.is_own() || record.task.state.is_terminal() || !is_right {
             return Ok(false);
         }
+        // What is to be canceled ends in no other way.
+        let ends = |step: &Step| matches!(step, Step::State { state, .. } if state.is_terminal());
+        if record.cancel_asked_at.is_some() && self.steps.iter().any(ends) {
+            return Ok(false);
+        }
         for message in &self.messages {
             add_message(tx, self.task, message, self.now).await?;
         }
@@ -80,7 +95,13 @@ impl Write for TellOwn {
                     let place = tx.count_entries(self.task, 1, self.now).await?;
                     tx.note(self.task, place, 0, self.now, EntryKind::Artifact, made);
                 }
+                Step::Event(event) => tx.event(event.clone()),
                 Step::State { state, said } if state.is_terminal() => return self.end(tx, *state, said.as_deref()).await,
+                Step::Canceled { confirmed, said } => {
+                    let end = End { error: Some(said.clone()), ..End::by_cancel(&record, *confirmed, self.now) };
+                    FinishTask { record: &tx.task(self.task).await?.unwrap_or(record), end, now: self.now }.apply(tx).await?;
+                    return Ok(true);
+                }
                 Step::State { state, said } => self.change(tx, *state, said.clone()).await?,
             }
         }
@@ -91,15 +112,20 @@ impl Write for TellOwn {
 
 impl TellOwn {
     async fn change(&self, tx: &mut Tx<'_>, state: TaskState, said: Option<String>) -> sqlx::Result<()> {
+        let before = tx.task(self.task).await?.map(|record| record.task.state);
         let changed = tx.change_task(self.task, |record| {
             record.task.state = state;
             record.task.entries += 1;
-            record.task.started_at = record.task.started_at.or(Some(self.now));
+            // It was begun when it was accepted.
+            record.task.started_at = record.task.started_at.or(Some(record.task.created_at));
             record.task.updated_at = self.now;
         });
         let place = changed.await?.task.entries;
         let note = StatusNote { state: state.as_str().to_owned(), message: said, ..StatusNote::default() };
         tx.note(self.task, place, 0, self.now, EntryKind::Status, &note);
+        if before == Some(state) {
+            return Ok(());
+        }
         tx.execute(WAITS_SINCE.on(tx.dialect()).bind(self.task.to_string()).bind(self.now.0)).await.map(drop)
     }
 

@@ -89,7 +89,17 @@ pub enum Answer {
     /// It is given already.
     Given(String),
     /// It is told a step at a time ([`super::own::TellOwn`]): the task runs, and no worker gets it.
-    Begun,
+    Begun {
+        /// What is said at once.
+        said: Option<String>,
+        /// What the event log is told beside.
+        event: Option<NewEvent>,
+    },
+}
+
+impl Answer {
+    /// It is begun, and nothing is said of it.
+    pub const BEGUN: Self = Self::Begun { said: None, event: None };
 }
 
 /// Accepts a task.
@@ -297,7 +307,7 @@ impl SubmitTask {
     fn state(&self) -> TaskState {
         match self.answer {
             None => TaskState::Submitted,
-            Some(Answer::Begun) => TaskState::Working,
+            Some(Answer::Begun { .. }) => TaskState::Working,
             Some(Answer::Given(_)) => TaskState::Completed,
         }
     }
@@ -313,7 +323,7 @@ impl SubmitTask {
     fn entries(&self) -> u64 {
         match self.answer {
             None => 0,
-            Some(Answer::Begun) => 1,
+            Some(Answer::Begun { .. }) => 1,
             Some(Answer::Given(_)) => 2,
         }
     }
@@ -331,9 +341,12 @@ impl SubmitTask {
         tx.event(NewEvent { kind: kind::TASK_SUBMITTED, subject: subject.clone(), at: self.now, data });
         match &self.answer {
             None => tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker)),
-            Some(Answer::Begun) => {
-                let state = StatusNote { state: self.state().as_str().to_owned(), ..StatusNote::default() };
+            Some(Answer::Begun { said, event }) => {
+                let state = StatusNote { state: self.state().as_str().to_owned(), message: said.clone(), ..StatusNote::default() };
                 tx.note(task.id, 1, 0, self.now, EntryKind::Status, &state);
+                if let Some(event) = event {
+                    tx.event(event.clone());
+                }
             }
             Some(Answer::Given(text)) => {
                 for entry in answer_entries(text, self.now) {

@@ -60,6 +60,8 @@ pub struct TaskFilter {
     pub owner: Option<PrincipalId>,
     /// Only of this conversation.
     pub context: Option<ContextId>,
+    /// Only parts of this task.
+    pub parent: Option<TaskId>,
     /// Only with this in id, title or prompt, in any case.
     pub text: Option<String>,
     /// The newest first, instead of by priority and age.
@@ -74,10 +76,15 @@ pub struct TaskFilter {
 /// on the order. Case is the database's on both sides: SQLite knows only ASCII's.
 macro_rules! filtered {
     ($states:literal, $position:literal) => {
+        filtered!($states, $position, "")
+    };
+    ($states:literal, $position:literal, $only:literal) => {
         concat!(
             "SELECT ",
             columns!(),
-            " FROM tasks WHERE ($1 = '[]' OR state IN (",
+            " FROM tasks WHERE ",
+            $only,
+            "($1 = '[]' OR state IN (",
             $states,
             "))
             AND ($2 = '' OR codebase_id = $2 OR target_codebase = $2)
@@ -114,6 +121,11 @@ statements! {
     postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), by_priority!());
     NEWEST: concat!(filtered!("SELECT value FROM json_each($1)", "instr"), newest!()),
     postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos"), newest!());
+    // Of one task there are few parts, by the index on it.
+    PARTS_BY_PRIORITY: concat!(filtered!("SELECT value FROM json_each($1)", "instr", "parent_id = $10 AND "), by_priority!()),
+    postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos", "parent_id = $10 AND "), by_priority!());
+    NEWEST_PARTS: concat!(filtered!("SELECT value FROM json_each($1)", "instr", "parent_id = $10 AND "), newest!()),
+    postgres: concat!(filtered!("SELECT json_array_elements_text($1::text::json)", "strpos", "parent_id = $10 AND "), newest!());
     COUNT_BY_STATE: "SELECT state, CAST(SUM(n) AS BIGINT) AS n FROM task_counts GROUP BY state HAVING SUM(n) > 0";
     HELD: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1");
     HELD_BY_AGENTS: concat!("SELECT ", columns!(), " FROM tasks WHERE held = 1 AND holder LIKE 'agents/%'");
@@ -231,7 +243,13 @@ impl Store {
     pub async fn tasks(&self, filter: &TaskFilter) -> Result<Vec<TaskRecord>, StoreError> {
         let states: Vec<_> = filter.states.iter().map(|state| state.as_str()).collect();
         let (priority, id) = filter.after.map_or((0, String::new()), |(priority, id)| (priority, id.to_string()));
-        let rows = (if filter.newest_first { NEWEST } else { BY_PRIORITY })
+        let statement = match (&filter.parent, filter.newest_first) {
+            (None, false) => BY_PRIORITY,
+            (None, true) => NEWEST,
+            (Some(_), false) => PARTS_BY_PRIORITY,
+            (Some(_), true) => NEWEST_PARTS,
+        };
+        let mut query = statement
             .on(self.dialect())
             .bind(to_json(&states))
             .bind(filter.codebase.as_ref().map(|id| id.0.clone()).unwrap_or_default())
@@ -241,10 +259,11 @@ impl Store {
             .bind(filter.text.clone().unwrap_or_default())
             .bind(id)
             .bind(priority)
-            .bind(i64::from(filter.limit))
-            .fetch_all(self.readers())
-            .await?;
-        Ok(read_all(&rows)?)
+            .bind(i64::from(filter.limit));
+        if let Some(parent) = filter.parent {
+            query = query.bind(parent.to_string());
+        }
+        Ok(read_all(&query.fetch_all(self.readers()).await?)?)
     }
 
     /// How many tasks there are in each state.

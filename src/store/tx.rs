@@ -26,7 +26,7 @@ use std::collections::BTreeSet;
 use waiting::Waiting;
 
 /// An event that is to be written. Its place in the log is given with the batch.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewEvent {
     /// One of [`muster_protocol::event::kind`].
     pub kind: &'static str,

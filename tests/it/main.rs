@@ -15,6 +15,7 @@ mod chat;
 mod cli_sessions;
 mod continuing;
 mod conversations;
+mod coordination;
 mod earlier_clients;
 mod equipment;
 mod explain;
@@ -64,6 +65,7 @@ fn main() -> ExitCode {
         quick_start::cases(),
         a2a::cases(),
         external_agents::all(),
+        coordination::all(),
         runs::cases(),
         failures::cases(),
         interactions::cases(),

@@ -48,7 +48,7 @@ impl Write for CancelTask {
         let Some(record) = tx.task(self.task).await? else { return Ok(CancelOutcome::NotFound) };
         let asked = record.cancel_asked_at.map(|asked| self.now.since(asked));
         // A reservation is no attempt yet.
-        let held = record.held && record.task.state != TaskState::Submitted;
+        let held = (record.held && record.task.state != TaskState::Submitted) || record.is_coordination();
         let decision = decide(record.task.state, held, asked, record.disconnected_at.is_some(), self.lease_ms);
         match decision {
             CancelDecision::Refuse => return Ok(CancelOutcome::Terminal(Box::new(record.task))),

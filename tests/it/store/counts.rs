@@ -63,7 +63,7 @@ async fn make(bench: &Bench, n: usize) -> Result<NewTask> {
     let task = NewTask { owner: PrincipalId::from(OWNERS[n % OWNERS.len()]), context_id, ..bench.task(&format!("task {n}")) };
     let answer = match n % 5 {
         0 => Some(Answer::Given("so it is".to_owned())),
-        1 => Some(Answer::Begun),
+        1 => Some(Answer::BEGUN),
         _ => None,
     };
     bench.store.write(SubmitTask { task: task.clone(), key: None, answer, message: None, now: bench.now() }).await?;

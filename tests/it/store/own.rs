@@ -19,7 +19,7 @@ on_both! {
 async fn begin(bench: &Bench) -> Result<TaskId> {
     let task = NewTask { mode: ANSWERED_MODE.to_owned(), ..bench.task("do as the kit wants") };
     let id = task.id;
-    let submitted = bench.store.write(SubmitTask { task, key: None, answer: Some(Answer::Begun), message: None, now: bench.now() }).await?;
+    let submitted = bench.store.write(SubmitTask { task, key: None, answer: Some(Answer::BEGUN), message: None, now: bench.now() }).await?;
     ensure!(matches!(submitted, Submitted::Accepted(task) if task.state == TaskState::Working), "it does not begin");
     Ok(id)
 }

@@ -20,8 +20,8 @@ const READ_ALL: [&str; 5] = ["LIST", "BY_PRIORITY", "NEWEST", "COUNT_BY_KIND", "
 /// Tables that grow, and what statements call them.
 const LARGE: [&str; 12] =
     ["tasks", "events", "stream_entries", "attempts", "contexts", "sessions", "session_messages", "t", "e", "w", "s", "c"];
-/// Small by their nature: what runs, what a worker has, what waits for its time.
-const SMALL: [&str; 4] = ["tasks_held", "tasks_writing", "tasks_due", "interactions_open"];
+/// Small by their nature: what runs, what a worker has, what waits for its time, what this server answers.
+const SMALL: [&str; 5] = ["tasks_held", "tasks_writing", "tasks_due", "tasks_answering", "interactions_open"];
 
 async fn no_statement_reads_all_tasks_events_or_entries_but_those_that_count_them(cx: &Cx) -> Result<()> {
     let bench = Bench::sqlite(cx).await?;
