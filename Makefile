@@ -1,9 +1,9 @@
 # What people type. Each target is a script in scripts/, so that it can be read and run by hand.
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench fuzz conformance fmt lint doc deny clean
+.PHONY: help run test demo bench fuzz network-chaos conformance fmt lint doc deny clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: ## build, then start a server and one worker here; Ctrl-C stops both
 	@scripts/run.sh
@@ -19,6 +19,9 @@ bench: ## measures speed and memory beside the limits of this machine; ONLY=crea
 
 fuzz: ## two minutes a target: what anybody may send over A2A; SECONDS_A_TARGET=600
 	@scripts/fuzz.sh
+
+network-chaos: ## fifty random schedules of what happens to servers of a network; SEEDS=200 FIRST=51
+	@scripts/network-chaos.sh
 
 conformance: ## the official conformance kit of A2A against this build; TCK=/path/to/a2a-tck
 	@scripts/conformance.sh

@@ -8,6 +8,7 @@ mod external;
 mod intervene;
 mod monitor;
 mod specialist;
+mod told;
 
 pub use coordinator::{Coordinations, coordinate_open};
 pub use directory::{Agent, Machine};
@@ -29,6 +30,12 @@ use std::time::Duration;
 
 /// In the metadata of a task: the agent that was asked.
 pub const AGENT_KEY: &str = "agent";
+
+/// In the metadata of a message and of its task: through how many servers it has come.
+pub const HOPS_KEY: &str = "hops";
+
+/// Through how many it may come: agents that give what they get to each other must end.
+pub const MOST_HOPS: u64 = 8;
 
 /// In the metadata of a task: the message that it began with.
 pub const MESSAGE_KEY: &str = "a2a";
@@ -58,6 +65,14 @@ pub struct Message {
     pub metadata: Map<String, Value>,
     /// The coordination that it is a part of.
     pub part_of: Option<PartOf>,
+    /// With which the same message, sent again, is recognised; a peer's has one.
+    pub once: Option<IdempotencyKey>,
+}
+
+/// Through how many servers a message has come, as its metadata says.
+#[must_use]
+pub fn hops_of(metadata: &Map<String, Value>) -> u64 {
+    metadata.get(HOPS_KEY).and_then(Value::as_u64).unwrap_or(0)
 }
 
 /// A part of a coordination: a message that is given out once, however often that is tried.
@@ -163,6 +178,13 @@ impl App {
         if message.prompt().trim().is_empty() {
             return Err(ApiError::invalid("message.parts", "must hold some text or data"));
         }
+        if hops_of(&message.metadata) > MOST_HOPS {
+            let message = format!("has come through more than {MOST_HOPS} servers: agents give it to each other in a circle");
+            return Err(ApiError::invalid("message.metadata.hops", message));
+        }
+        if let Some(known) = self.known_message(who, &message).await? {
+            return Ok(known);
+        }
         let agent = self.agent_for(&message).await?;
         if message.codebase.is_some() && !matches!(agent, Agent::Machine(..) | Agent::External(_)) {
             let message = "goes with a machine: name that in `agent`, or send the message to its own address";
@@ -184,6 +206,15 @@ impl App {
                 self.hand_over(letter, target).await
             }
         }
+    }
+
+    /// A message that was sent before, and what it became.
+    async fn known_message(&self, who: &Principal, message: &Message) -> Result<Option<Begun>, ApiError> {
+        let Some(once) = &message.once else { return Ok(None) };
+        let Some((_, task)) = self.store.submitted_with(&who.id, &once.key, self.now()).await? else { return Ok(None) };
+        let Some(record) = self.store.task(task).await? else { return Ok(None) };
+        let agent = record.task.metadata.get(AGENT_KEY).and_then(Value::as_str).unwrap_or_default().to_owned();
+        Ok(Some(Begun { agent, task: record.task }))
     }
 
     /// Stores a message that this server has answered itself.
@@ -211,9 +242,9 @@ impl App {
         NewTask { parent_id, ..self.new_task(letter.who, wanted, place, self.now()) }
     }
 
-    /// Part of a coordination that was taken in before is answered with the task that it became.
+    /// A part of a coordination, or a message of a peer, that was taken in before is answered with the task that it became.
     async fn store_taken(&self, letter: Letter<'_>, task: NewTask, answer: Option<Answer>) -> Result<Begun, ApiError> {
-        let key = letter.message.part_of.map(PartOf::key);
+        let key = letter.message.part_of.map(PartOf::key).or_else(|| letter.message.once.clone());
         let task = self.store_new(SubmitTask { task, key, answer, message: letter.event, now: self.now() }).await?;
         Ok(Begun { agent: letter.agent, task })
     }

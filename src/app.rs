@@ -7,6 +7,7 @@ use crate::dispatch::Pulls;
 use crate::domain::lease::Leases;
 use crate::lifecycle::Lifecycle;
 use crate::monitor::Counted;
+use crate::network::{Network, NetworkKey};
 use crate::presence::Presence;
 use crate::store::Store;
 use muster_protocol::time::Timestamp;
@@ -42,6 +43,8 @@ pub struct Parts {
     pub fitting: Fitting,
     /// The tasks that are relayed to agents of others.
     pub relays: Relays,
+    /// The other servers.
+    pub network: Network,
     /// The coordinations under way.
     pub coordinations: Coordinations,
     /// The pulls that wait.
@@ -60,6 +63,7 @@ impl App {
     pub fn new(config: Config, store: Store, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, life: Lifecycle) -> Self {
         let started = clock.uptime();
         let (leases, presence, pulls, counted) = (Mutex::default(), Presence::default(), Pulls::default(), tokio::sync::Mutex::default());
+        let network = Network::new(NetworkKey::new(config.network.key.clone()));
         Self(Arc::new(Parts {
             config,
             store,
@@ -68,6 +72,7 @@ impl App {
             life,
             leases,
             presence,
+            network,
             pulls,
             counted,
             cards: Mutex::default(),

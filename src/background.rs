@@ -20,7 +20,7 @@ struct Duty {
 }
 
 /// Every duty of the server.
-fn duties() -> [Duty; 9] {
+fn duties() -> [Duty; 10] {
     [
         Duty { name: "leases", period: Duration::from_millis(500), run_once: |app| leases::run_once(app).boxed() },
         Duty { name: "missing_leases", period: Duration::from_secs(10), run_once: |app| leases::grant_where_missing(app).boxed() },
@@ -28,6 +28,7 @@ fn duties() -> [Duty; 9] {
         Duty { name: "presence", period: Duration::from_secs(15), run_once: |app| upkeep::save_presence(app).boxed() },
         Duty { name: "tally", period: Duration::from_secs(10), run_once: |app| upkeep::keep_tally(app).boxed() },
         Duty { name: "relays", period: Duration::from_secs(1), run_once: |app| crate::agents::relay_waiting(app).boxed() },
+        Duty { name: "forwarding", period: Duration::from_secs(1), run_once: |app| crate::tasks::forward_waiting(app).boxed() },
         Duty { name: "coordinations", period: Duration::from_secs(1), run_once: |app| crate::agents::coordinate_open(app).boxed() },
         Duty { name: "agent_health", period: Duration::from_secs(1), run_once: |app| crate::agents::look_at_agents(app).boxed() },
         Duty { name: "forget", period: Duration::from_mins(1), run_once: |app| upkeep::forget(app).boxed() },

@@ -11,6 +11,7 @@ mod explain;
 mod follow;
 mod lookup;
 mod models;
+mod peers;
 mod reader;
 mod render;
 mod retry;
@@ -72,6 +73,8 @@ enum Command {
     Workers(workers::Workers),
     /// List agents, and add and remove those of others
     Agents(agents::Agents),
+    /// List the other servers of the network, join and let go
+    Peers(peers::Peers),
     /// List the models that the workers' OpenCode has
     Models(models::Models),
     /// List the directories that tasks can run in
@@ -142,6 +145,7 @@ async fn dispatch(command: Command, session: &mut Session<'_>) -> Result<Exit, F
         Command::Chat(args) => chat::run(args, session).await,
         Command::Workers(args) => workers::run(&args, session).await,
         Command::Agents(args) => agents::run(args, session).await,
+        Command::Peers(args) => peers::run(args, session).await,
         Command::Models(args) => models::run(&args, session).await,
         Command::Codebases(args) => codebases::run(&args, session).await,
         Command::Sessions(args) => sessions::run(&args, session).await,

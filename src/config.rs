@@ -10,7 +10,9 @@ mod settings;
 mod values;
 
 pub use args::ServeArgs;
+pub use check::peer_url;
 
+use crate::domain::federation::Shared;
 use secrecy::{ExposeSecret, SecretString};
 use std::fmt;
 use std::net::SocketAddr;
@@ -43,6 +45,8 @@ pub struct Config {
     pub log: LogConfig,
     /// A2A.
     pub a2a: A2aConfig,
+    /// The network of servers.
+    pub network: NetworkConfig,
     /// Coordinations.
     pub coordination: CoordinationConfig,
 }
@@ -212,6 +216,17 @@ pub struct A2aConfig {
     pub agent_check: Duration,
     /// How long they may take to answer a message, or to name the task that it is.
     pub agent_answer: Duration,
+}
+
+/// The network of servers.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// The servers to join.
+    pub connect: Vec<Url>,
+    /// What all servers of the network know and nobody else; none: only servers of this machine.
+    pub key: Option<SecretString>,
+    /// Which events other servers may see.
+    pub shared: Shared,
 }
 
 /// How long the parts of a coordination are waited for.

@@ -3,7 +3,9 @@
 pub mod answering;
 pub mod cancel;
 pub mod coordination;
+pub mod federation;
 pub mod foreign;
+pub mod forwarding;
 pub mod health;
 pub mod lease;
 pub mod loss;

@@ -15,6 +15,7 @@ pub mod events;
 pub mod interactions;
 pub mod lifecycle;
 pub mod monitor;
+pub mod network;
 pub mod overview;
 pub mod presence;
 pub mod router;

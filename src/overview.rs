@@ -40,12 +40,22 @@ impl App {
             codebases: codebases as u64,
             models: models.len() as u64,
             tasks: self.count_tasks().await?,
+            peers: self.count_peers(),
             events: self.store.log_head().await?,
             registered_codebases: codebases as u64,
             opencode_binary: None,
             auto_start: false,
             uptime_s: self.clock.uptime().saturating_sub(self.started).as_secs(),
         })
+    }
+
+    /// How many other servers there are by state.
+    fn count_peers(&self) -> BTreeMap<String, u64> {
+        let mut by_state = BTreeMap::new();
+        for peer in crate::network::shown(self) {
+            *by_state.entry(peer.state.to_string()).or_default() += 1;
+        }
+        by_state
     }
 
     /// How many tasks there are by status.

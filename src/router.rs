@@ -7,8 +7,8 @@ pub use builder::Routes;
 
 use crate::a2a::{card, grpc, jsonrpc, rest};
 use crate::api::{
-    agents, codebase_events, codebases, events, health, interactions, models, monitor, openapi, sessions, status, streams, tasks, tokens,
-    workers,
+    agents, codebase_events, codebases, events, health, interactions, models, monitor, network, openapi, peers, sessions, status, streams,
+    tasks, tokens, workers,
 };
 use crate::app::App;
 use crate::auth::Access;
@@ -82,6 +82,15 @@ pub fn router(app: App) -> Router {
         .route(Access::VIEWER.or(Access::AGENT), routes!(agents::get))
         .route(Access::OPERATOR, routes!(agents::add))
         .route(Access::OPERATOR, routes!(agents::remove))
+        // The network of servers
+        .route(Access::VIEWER, routes!(peers::list))
+        .route(Access::ADMIN, routes!(peers::add))
+        .route(Access::ADMIN, routes!(peers::remove))
+        .route(Access::PUBLIC, routes!(network::hello))
+        .route(Access::PUBLIC, routes!(network::callback))
+        .long(Access::PEER, routes!(network::feed))
+        .route(Access::PEER, routes!(network::push))
+        .route(Access::PEER, routes!(network::events))
         // Of the earlier system
         .route(Access::VIEWER.or(Access::AGENT), routes!(agents::list))
         .route(Access::VIEWER, routes!(monitor::agents))
@@ -95,25 +104,26 @@ pub fn router(app: App) -> Router {
         .route(Access::OPERATOR, routes!(monitor::intervene))
         .dropped();
     if speaks_grpc {
-        routes = routes.grpc(Access::AGENT, grpc::PATH, post(grpc::handle));
+        routes = routes.grpc(Access::AGENT.or(Access::PEER), grpc::PATH, post(grpc::handle));
     }
     routes.finish()
 }
 
 /// A2A with JSON: the server's address, and that of each agent.
 fn a2a(routes: Routes) -> Routes {
+    let caller = Access::AGENT.or(Access::PEER);
     routes
-        .long(Access::AGENT, routes!(jsonrpc::handle))
-        .long(Access::AGENT, routes!(jsonrpc::handle_again))
-        .long(Access::AGENT, routes!(jsonrpc::handle_agent))
+        .long(caller, routes!(jsonrpc::handle))
+        .long(caller, routes!(jsonrpc::handle_again))
+        .long(caller, routes!(jsonrpc::handle_agent))
         .route(Access::PUBLIC, routes!(card::server))
-        .route(Access::VIEWER.or(Access::AGENT), routes!(card::agent))
-        .a2a(Access::AGENT, "/message:send", any(rest::server))
-        .a2a(Access::AGENT, "/message:stream", any(rest::server))
-        .a2a(Access::AGENT, "/extendedAgentCard", any(rest::server))
-        .a2a(Access::AGENT, "/tasks", any(rest::server))
-        .a2a(Access::AGENT, "/tasks/{*rest}", any(rest::tasks))
-        .a2a(Access::AGENT, "/agents/{name}/{*rest}", any(rest::agent))
+        .route(Access::VIEWER.or(caller), routes!(card::agent))
+        .a2a(caller, "/message:send", any(rest::server))
+        .a2a(caller, "/message:stream", any(rest::server))
+        .a2a(caller, "/extendedAgentCard", any(rest::server))
+        .a2a(caller, "/tasks", any(rest::server))
+        .a2a(caller, "/tasks/{*rest}", any(rest::tasks))
+        .a2a(caller, "/agents/{name}/{*rest}", any(rest::agent))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use crate::background;
 use crate::clock::{Clock, Ids, SystemClock, SystemIds};
 use crate::config::{Config, ConfigError, ServeArgs, Surroundings};
 use crate::lifecycle::Lifecycle;
+use crate::network;
 use crate::router::router;
 use crate::store::events::RecordEvent;
 use crate::store::tx::NewEvent;
@@ -77,7 +78,7 @@ pub async fn run(args: &ServeArgs) -> Result<(), ServeError> {
     let life = Lifecycle::new();
     life.catch_signals().map_err(ServeError::Signals)?;
     let server = start(config, Arc::new(SystemClock), Arc::new(SystemIds::default()), life).await?;
-    banner::print(server.app(), server.addresses());
+    banner::print(server.app(), server.addresses()).await;
     server.finished().await
 }
 
@@ -100,6 +101,7 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lif
     let store = Store::open(OpenOptions {
         url: config.database.url(),
         name: config.name.clone(),
+        shared: config.network.shared.clone(),
         readers: config.database.readers,
         queue: config.database.queue,
         clock: Arc::clone(&clock),
@@ -115,10 +117,16 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>, lif
         app.store.close().await;
         return Err(error.into());
     }
-    let addresses = listeners.iter().map(Listener::address).collect();
+    let addresses: Vec<_> = listeners.iter().map(Listener::address).collect();
     let router = router(app.clone());
     for listener in listeners {
         app.life.spawn("listener", listener.serve(app.life.clone(), router.clone()));
+    }
+    // After the listeners: peers call back.
+    if let Err(error) = network::start(&app, &addresses).await {
+        app.life.stop();
+        app.store.close().await;
+        return Err(error.into());
     }
     app.life.spawn("database watch", watch_store(app.clone()));
     app.life.spawn("metrics upkeep", keep_metrics(app.life.clone()));

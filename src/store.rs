@@ -9,12 +9,17 @@ pub mod claim;
 pub mod codebases;
 pub mod contexts;
 pub mod coordinations;
+pub mod epochs;
 pub mod events;
 pub mod external;
+pub mod federation;
+pub mod forward;
 pub mod identity;
 pub mod interactions;
 mod open;
 pub mod own;
+pub mod peer_agents;
+pub mod peers;
 pub mod probe;
 pub mod relays;
 pub mod row;
@@ -145,11 +150,16 @@ pub fn statements() -> impl Iterator<Item = (&'static str, sql::Sql)> {
         contexts::ALL,
         codebases::ALL,
         coordinations::ALL,
+        epochs::ALL,
         events::ALL,
         external::ALL,
+        federation::ALL,
+        forward::ALL,
         identity::ALL,
         interactions::ALL,
         own::ALL,
+        peer_agents::ALL,
+        peers::ALL,
         relays::ALL,
         stream::ALL,
         submit::ALL,

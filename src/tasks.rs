@@ -2,8 +2,11 @@
 
 mod check;
 mod explain;
+mod forward;
 mod resolve;
 
+pub use crate::store::submit::FORWARDED_KEY;
+pub use forward::forward_waiting;
 pub use resolve::Place;
 
 use crate::app::App;
@@ -127,6 +130,7 @@ impl App {
     pub fn new_task(&self, who: &Principal, wanted: Wanted, place: Place, now: Timestamp) -> NewTask {
         let id = TaskId(self.ids.uuid(now));
         let mode = wanted.mode.unwrap_or_else(|| DEFAULT_MODE.to_owned());
+        let forwarded = place.forwarded.map(|to| (FORWARDED_KEY.to_owned(), to));
         let title = wanted.title.filter(|title| !title.trim().is_empty()).unwrap_or_else(|| title_of(&wanted.prompt));
         NewTask {
             id,
@@ -152,7 +156,7 @@ impl App {
             deadline: wanted.deadline,
             on_lost: wanted.on_lost.unwrap_or_default(),
             max_attempts: wanted.max_attempts.unwrap_or(DEFAULT_ATTEMPTS),
-            metadata: wanted.metadata,
+            metadata: wanted.metadata.into_iter().chain(forwarded).collect(),
         }
     }
 

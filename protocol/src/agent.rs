@@ -1,6 +1,7 @@
 //! The directory of agents: this server's own, its machines, and agents of others.
 
 use crate::keyword::keywords;
+use crate::peer::PeerMachine;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,6 +15,8 @@ keywords! {
         Machine = "machine",
         /// An agent of somebody else's that was added.
         External = "external",
+        /// An agent of a peer.
+        Peer = "peer",
     }
 }
 
@@ -73,6 +76,12 @@ pub struct AgentEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<Object>))]
     pub card: Option<Value>,
+    /// What it can do: names of skills; of a machine its codebases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub skills: Vec<String>,
+    /// Of a machine: its models, its slots and what else it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<PeerMachine>,
     /// What else is to be known, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,

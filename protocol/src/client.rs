@@ -8,6 +8,7 @@ mod agents;
 mod error;
 mod events;
 pub mod http;
+mod peers;
 #[cfg(test)]
 mod script;
 mod sessions;

@@ -53,6 +53,12 @@ pub mod code {
     pub const METHOD_NOT_ALLOWED: &str = "method_not_allowed";
     /// The state of the thing forbids this (409).
     pub const CONFLICT: &str = "conflict";
+    /// The two servers have not the same network key, or need one (409).
+    pub const NETWORK_KEY: &str = "network_key";
+    /// Another server runs with this identity (409).
+    pub const DUPLICATE_SERVER: &str = "duplicate_server";
+    /// The server was removed from the network of the one that it greets (409).
+    pub const PEER_REMOVED: &str = "peer_removed";
     /// The write names an attempt that is not the current one (409).
     pub const STALE_ATTEMPT: &str = "stale_attempt";
     /// Entries are missing before these (409); `details.next_seq` is the next one expected.

@@ -67,6 +67,8 @@ pub mod kind {
     pub const CODEBASE_REMOVED: &str = "codebase.removed";
     /// A task was accepted.
     pub const TASK_SUBMITTED: &str = "task.submitted";
+    /// A task that no worker here can take goes to a machine of a peer.
+    pub const TASK_FORWARDED: &str = "task.forwarded";
     /// A worker got a task.
     pub const TASK_ASSIGNED: &str = "task.assigned";
     /// A worker began a task.
@@ -111,6 +113,18 @@ pub mod kind {
     pub const AGENT_UP: &str = "agent.up";
     /// An agent of others is not there, or is another one now.
     pub const AGENT_DOWN: &str = "agent.down";
+    /// Another server is known, or known at another address.
+    pub const PEER_JOINED: &str = "peer.joined";
+    /// A peer is followed.
+    pub const PEER_UP: &str = "peer.up";
+    /// A peer does not answer.
+    pub const PEER_DOWN: &str = "peer.down";
+    /// A peer was let go.
+    pub const PEER_REMOVED: &str = "peer.removed";
+    /// Two servers run with one identity.
+    pub const PEER_DUPLICATE: &str = "peer.duplicate";
+    /// Events of a server that nobody has any more: `from` to `to`.
+    pub const LOG_GAP: &str = "log.gap";
     /// A token was made.
     pub const TOKEN_CREATED: &str = "token.created";
     /// A token was revoked.

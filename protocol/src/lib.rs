@@ -24,6 +24,7 @@ pub mod interaction;
 mod keyword;
 pub mod model;
 pub mod monitor;
+pub mod peer;
 pub mod session;
 pub mod status;
 pub mod stream;

@@ -28,6 +28,9 @@ pub struct ServerStatus {
     pub models: u64,
     /// Tasks by status.
     pub tasks: BTreeMap<String, u64>,
+    /// Other servers by state.
+    #[serde(default)]
+    pub peers: BTreeMap<String, u64>,
     /// The newest place in the event log.
     pub events: u64,
     /// Seconds since the start.

@@ -13,15 +13,19 @@ use axum::http::header::HOST;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use muster_protocol::a2a::{
-    AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill, ErrorKind, HttpScheme, SecurityRequirement,
-    SecurityScheme, StringList, binding,
+    AgentCapabilities, AgentCard, AgentExtension, AgentInterface, AgentProvider, AgentSkill, ErrorKind, HttpScheme, Metadata,
+    SecurityRequirement, SecurityScheme, StringList, binding,
 };
 use muster_protocol::codebase::{Codebase, CodebaseStatus};
+use muster_protocol::peer::Peer;
+use serde_json::json;
 use std::collections::BTreeMap;
 use url::Url;
 
 /// The name of the scheme of the tokens.
 const TOKEN: &str = "token";
+/// The extension that lists the servers of the network.
+const NETWORK: &str = "urn:muster:network";
 /// How many models a description names.
 const MODELS_NAMED: usize = 8;
 const TEXT: &str = "text/plain";
@@ -92,6 +96,21 @@ fn blank(app: &App, base: &str, agent: Option<&str>) -> AgentCard {
     }
 }
 
+/// The servers that this one knows, for readers who know what that is: each with its name and state. None where there are none.
+fn network_extension(peers: Vec<Peer>) -> Option<AgentExtension> {
+    let list: Vec<_> = peers.into_iter().map(|peer| json!({ "name": peer.name, "url": peer.url, "state": peer.state })).collect();
+    (!list.is_empty()).then(|| AgentExtension {
+        uri: NETWORK.to_owned(),
+        description: "The servers of the network".to_owned(),
+        params: Metadata::from_iter([("peers".to_owned(), json!(list))]),
+        ..AgentExtension::default()
+    })
+}
+
+fn with(capabilities: AgentCapabilities, extension: Option<AgentExtension>) -> AgentCapabilities {
+    AgentCapabilities { extensions: capabilities.extensions.into_iter().chain(extension).collect(), ..capabilities }
+}
+
 fn required(uri: &str) -> AgentExtension {
     AgentExtension { uri: uri.to_owned(), required: true, ..AgentExtension::default() }
 }
@@ -108,10 +127,12 @@ impl App {
     /// Of the store.
     pub(super) async fn server_card(&self, base: &str, everything: bool) -> Result<AgentCard, ApiError> {
         let name = &self.store.identity().name;
+        let peers = everything.then(|| network_extension(crate::network::shown(self)));
         let mut skills: Vec<_> = self.own().iter().map(|agent| self.own_skill(agent)).collect();
         if everything {
             skills.extend(self.machines().await?.iter().map(machine_skill));
         }
+        let blank = blank(self, base, None);
         Ok(AgentCard {
             name: name.clone(),
             description: format!(
@@ -119,7 +140,8 @@ impl App {
                  address of its own, {base}/agents/NAME; without a name its content decides."
             ),
             skills,
-            ..blank(self, base, None)
+            capabilities: with(blank.capabilities, peers.flatten()),
+            ..blank
         })
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 /// The most parts of a message.
 const MOST_PARTS: usize = 1_000;
+use crate::agents::HOPS_KEY;
 pub(super) use crate::agents::MESSAGE_KEY;
 
 /// Checks what can be checked of a message by itself.
@@ -90,7 +91,8 @@ pub(super) fn message_of(request: &SendMessageRequest, agent: Option<&Agent>, na
 
 /// What the task keeps of its message.
 fn kept(message: &a2a::Message) -> Metadata {
-    Metadata::from_iter([(MESSAGE_KEY.to_owned(), json!({ "message": message }))])
+    let hops = message.metadata.get(HOPS_KEY).map(|hops| (HOPS_KEY.to_owned(), hops.clone()));
+    Metadata::from_iter([(MESSAGE_KEY.to_owned(), json!({ "message": message }))].into_iter().chain(hops))
 }
 
 /// The text of a file.

@@ -10,6 +10,7 @@ use crate::domain::answering::{self, from_message};
 use crate::error::ApiError;
 use crate::store::a2a::{AnswerByMessage, ToldTask};
 use crate::store::interactions::{AnswerInteraction, AnswerOutcome};
+use crate::store::submit::IdempotencyKey;
 use futures_util::StreamExt as _;
 use futures_util::stream::once;
 use muster_protocol::a2a::{
@@ -137,7 +138,8 @@ impl Asked {
     /// Makes a message a task, a turn of one's conversation, or the answer to what a task asks.
     async fn accept(&self, request: &SendMessageRequest) -> Outcome<Accepted> {
         let name = self.agent.as_ref().map(|agent| self.app.agent_name(agent));
-        let message = message_of(request, self.agent.as_ref(), name)?;
+        let mut message = message_of(request, self.agent.as_ref(), name)?;
+        message.once = self.who.peer.map(|_| recognised_by(&message.id));
         let webhook = request.configuration.as_ref().and_then(|configuration| configuration.task_push_notification_config.clone());
         if let Some(webhook) = &webhook {
             self.check_push(webhook)?;
@@ -252,6 +254,11 @@ impl Asked {
             }
         }
     }
+}
+
+/// With which a peer's message is recognised: it chooses the ids of its messages so that none means two.
+fn recognised_by(message_id: &str) -> IdempotencyKey {
+    IdempotencyKey { key: format!("message:{message_id}"), hash: "message".to_owned() }
 }
 
 fn ended(told: &ToldTask, kind: ErrorKind, what: &str) -> A2aError {

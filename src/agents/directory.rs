@@ -38,10 +38,20 @@ pub struct Machine {
 }
 
 impl App {
-    /// The names of this server's own agents, for its banner.
+    /// The names of this server's own agents.
     #[must_use]
     pub fn own_agents(&self) -> Vec<String> {
         self.own().iter().map(|agent| self.agent_name(agent)).collect()
+    }
+
+    /// This server's own agents, for its banner: their names, and the specialty of those that have one.
+    #[must_use]
+    pub fn own_specialties(&self) -> Vec<(String, String)> {
+        let specialty = |agent: &Agent| match agent {
+            Agent::Specialist(n) => self.config.agents.get(*n).map(|agent| agent.name.clone()).unwrap_or_default(),
+            _ => String::new(),
+        };
+        self.own().iter().map(|agent| (self.agent_name(agent), specialty(agent))).collect()
     }
 
     /// This server's own agents.

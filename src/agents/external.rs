@@ -9,7 +9,7 @@ mod send;
 pub use card::NoCard;
 pub use run::{Relays, relay_waiting};
 
-use super::{Begun, Letter};
+use super::{Begun, Letter, Message};
 use crate::app::App;
 use crate::domain::health::Health;
 use crate::domain::naming::{is_fit, unique_names};
@@ -25,7 +25,7 @@ use muster_protocol::task::{SubmitTask as Wanted, Target};
 use url::Url;
 
 /// The mode of a task that is relayed.
-const RELAYED_MODE: &str = "relay";
+pub(super) const RELAYED_MODE: &str = "relay";
 /// How many agents are looked at side by side.
 const LOOKS: usize = 16;
 const LONGEST_TOKEN: usize = 4_096;
@@ -65,6 +65,7 @@ impl App {
                 token: token.clone(),
                 etag: found.etag.clone(),
                 health: Health::up(now),
+                home: None,
                 created_at: known.as_ref().map_or(now, |known| known.created_at),
                 updated_at: now,
             };
@@ -126,7 +127,11 @@ impl App {
     /// Makes a message a task that is relayed.
     pub(super) async fn relay_message(&self, letter: Letter<'_>, external: String) -> Result<Begun, ApiError> {
         let target = Target { agent: Some(external.clone()), ..Target::default() };
-        let wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..letter.message.wanted(target) };
+        let mut wanted = Wanted { mode: Some(RELAYED_MODE.to_owned()), model: None, ..letter.message.wanted(target) };
+        // What was chosen is not for workers of this server.
+        let Message { codebase, model, mode, .. } = letter.message;
+        let chosen = [("codebase", codebase), ("model", model), ("mode", mode)];
+        wanted.metadata.extend(chosen.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?.into()))));
         let place = Place { worker: Some(holder_of(&external)), ..Place::default() };
         let begun = self.take_in(letter, wanted, place, None).await?;
         run::relay_next(self, &external).await?;

@@ -3,7 +3,9 @@
 use super::{Begun, Letter};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::network::shown;
 use crate::store::events::RecordEvent;
+use muster_protocol::peer::PeerState;
 use muster_protocol::task::TaskState;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -40,7 +42,7 @@ impl App {
         line(format!("running tasks: {running}"));
         line(format!("events logged: {total} ({})", counts(&events)));
         line(format!("events by server: {}", by_server(&origins, &names)));
-        line("connected peers: none".to_owned());
+        line(format!("connected peers: {}", self.connected_peers()));
         line(format!("up for {} s", status.uptime_s));
         Ok(report.trim_end().to_owned())
     }
@@ -48,7 +50,17 @@ impl App {
     /// The names of the servers whose events are in the log, by their ids.
     fn server_names(&self) -> BTreeMap<String, String> {
         let own = self.store.identity();
-        BTreeMap::from([(own.server_id.to_string(), own.name.clone())])
+        let others = self.network.links().into_iter().map(|link| (link.id.to_string(), link.name()));
+        others.chain([(own.server_id.to_string(), own.name.clone())]).collect()
+    }
+
+    /// The peers that are heard of, and those that are not.
+    fn connected_peers(&self) -> String {
+        let (there, away): (Vec<_>, Vec<_>) = shown(self).into_iter().partition(|peer| peer.state == PeerState::Up);
+        let there: Vec<_> = there.into_iter().map(|peer| peer.name).collect();
+        let away = away.into_iter().map(|peer| format!("{} is {}", peer.name, peer.state));
+        let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+        std::iter::once(there).chain(away).collect::<Vec<_>>().join("; ")
     }
 
     /// What runs now, and where.

@@ -33,7 +33,7 @@ pub(crate) async fn create(State(app): State<App>, Json(body): Json<Create>) -> 
         revoked_at: None,
     };
     let principal = PrincipalId(format!("token:{}", token.id));
-    let stored = StoredToken { token: token.clone(), hash: secret.hash().to_hex(), principal, last_used_at: None };
+    let stored = StoredToken { token: token.clone(), hash: secret.hash().to_hex(), principal, peer: None, last_used_at: None };
     app.store.write(CreateToken(stored)).await?;
     Ok(Answer(TokenCreated { token, secret: secret.expose().to_owned() }))
 }

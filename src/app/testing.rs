@@ -3,6 +3,7 @@
 use super::App;
 use crate::clock::{ManualClock, SystemIds};
 use crate::config::{Config, ServeArgs, Surroundings};
+use crate::domain::federation::Shared;
 use crate::lifecycle::Lifecycle;
 use crate::store::{OpenOptions, Store};
 use muster_protocol::ids::InstanceId;
@@ -17,7 +18,15 @@ pub(crate) async fn app(dir: &Path, clock: &Arc<ManualClock>) -> App {
     let around = Surroundings { env: Vec::new(), host: "here".to_owned(), user_data_dir: Some(dir.to_owned()) };
     let config = Config::load(&ServeArgs::default(), &around).unwrap();
     let (url, ids) = (format!("sqlite://{}", dir.join("test.db").display()), Arc::new(SystemIds::default()));
-    let options = OpenOptions { url, name: "here".to_owned(), readers: 2, queue: 100, clock: clock.clone(), ids: ids.clone() };
+    let options = OpenOptions {
+        url,
+        name: "here".to_owned(),
+        shared: Shared::everything(),
+        readers: 2,
+        queue: 100,
+        clock: clock.clone(),
+        ids: ids.clone(),
+    };
     let store = Store::open(options).await.unwrap();
     App::new(config, store, clock.clone(), ids, Lifecycle::new())
 }

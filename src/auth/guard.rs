@@ -111,7 +111,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<Secret>, ApiError> {
 
 fn holder(found: Option<StoredToken>, hash: TokenHash, now: Timestamp) -> Result<Principal, ApiError> {
     let refuse = |why: &str| Err(ApiError::Unauthenticated(format!("this token {why}; ask an admin of the server for a new one")));
-    let Some(StoredToken { token, principal, .. }) = found.filter(|stored| TokenHash::from_hex(&stored.hash) == Some(hash)) else {
+    let Some(StoredToken { token, principal, peer, .. }) = found.filter(|stored| TokenHash::from_hex(&stored.hash) == Some(hash)) else {
         return refuse("is not known here");
     };
     if token.revoked_at.is_some() {
@@ -120,7 +120,7 @@ fn holder(found: Option<StoredToken>, hash: TokenHash, now: Timestamp) -> Result
     if token.expires_at.is_some_and(|end| end <= now) {
         return refuse("has expired");
     }
-    Ok(Principal { id: principal, scope: token.scope, worker_id: token.worker_id, token_id: Some(token.id) })
+    Ok(Principal { id: principal, scope: token.scope, worker_id: token.worker_id, peer, token_id: Some(token.id) })
 }
 
 #[cfg(test)]
@@ -150,7 +150,7 @@ mod tests {
         };
         change(&mut token);
         let principal = PrincipalId(format!("token:{id}"));
-        StoredToken { token, hash: secret().hash().to_hex(), principal, last_used_at: None }
+        StoredToken { token, hash: secret().hash().to_hex(), principal, peer: None, last_used_at: None }
     }
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

@@ -3,7 +3,7 @@
 use crate::error::ApiError;
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use muster_protocol::ids::{PrincipalId, TokenId, WorkerId};
+use muster_protocol::ids::{PrincipalId, ServerId, TokenId, WorkerId};
 use muster_protocol::token::Scope;
 
 /// The id of the user of this machine, who needs no token on loopback.
@@ -18,6 +18,8 @@ pub struct Principal {
     pub scope: Scope,
     /// With the scope `worker`: the only worker they may act for; any if none.
     pub worker_id: Option<WorkerId>,
+    /// With the scope `peer`: the server that asks, if it proved to be of the network.
+    pub peer: Option<ServerId>,
     /// The token they sent; none on loopback.
     pub token_id: Option<TokenId>,
 }
@@ -26,7 +28,7 @@ impl Principal {
     /// The user of this machine.
     #[must_use]
     pub fn local() -> Self {
-        Self { id: PrincipalId::from(LOCAL), scope: Scope::Admin, worker_id: None, token_id: None }
+        Self { id: PrincipalId::from(LOCAL), scope: Scope::Admin, worker_id: None, peer: None, token_id: None }
     }
 
     /// Whoever reaches a server that was started with `--insecure`.

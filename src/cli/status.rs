@@ -28,6 +28,7 @@ fn render(status: &ServerStatus, console: &Console) -> String {
         ("codebases", count(status.codebases)),
         ("models", count(status.models)),
         ("tasks", tally(&status.tasks)),
+        ("peers", tally(&status.peers)),
         ("events", count(status.events)),
     ];
     let mut lines = vec![style.paint(&printable(&status.message), coloured)];
@@ -52,7 +53,7 @@ mod tests {
         let status = json!({
             "available": true, "message": "1 worker is ready.", "name": "Server-A", "server_id": "0199aaaa-0001-7000-8000-000000000001", "version": "0.1.0",
             "database": "sqlite", "workers": {"active": 1, "stale": 0}, "codebases": 3, "models": 12, "tasks": {"completed": 1_234, "running": 2},
-            "events": 5_678, "uptime_s": 7_300,
+            "peers": {"up": 2, "down": 1}, "events": 5_678, "uptime_s": 7_300,
         });
         let console = Console { out: Channel::plain(sink()), err: Channel::plain(sink()) };
         insta::assert_snapshot!(render(&serde_json::from_value(status).unwrap(), &console), @r"
@@ -64,6 +65,7 @@ mod tests {
         codebases  3
         models     12
         tasks      1,234 completed, 2 running
+        peers      1 down, 2 up
         events     5,678
         ");
     }

@@ -27,6 +27,9 @@ pub struct ServeArgs {
     /// Address under which others reach the server, when a proxy is in front (`MUSTER_PUBLIC_URL`)
     #[arg(long, value_name = "URL")]
     pub public_url: Option<String>,
+    /// Address of a server to join; several are separated by commas (`MUSTER_NETWORK_CONNECT`)
+    #[arg(long, value_name = "URL", value_delimiter = ',')]
+    pub connect: Vec<String>,
     /// Log requests and answers with their bodies, secrets replaced (`MUSTER_LOG_HTTP`)
     #[arg(long)]
     pub log_http: bool,
@@ -52,6 +55,9 @@ impl ServeArgs {
             texts.into_iter().filter_map(|(option, key, text)| Some((option, key, Value::from(text.clone()?)))).collect();
         if !self.listen.is_empty() {
             layer.push(("--listen", "listen", Value::from(self.listen.clone())));
+        }
+        if !self.connect.is_empty() {
+            layer.push(("--connect", "network.connect", Value::from(self.connect.clone())));
         }
         if let Some(port) = self.port {
             layer.push(("--port", "port", Value::from(port)));

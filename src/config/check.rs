@@ -1,13 +1,15 @@
 //! From what was written to what is meant, with every problem told.
 
 use super::settings::{
-    A2aSettings, AgentSettings, CoordinationSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, Settings,
+    A2aSettings, AgentSettings, CoordinationSettings, DatabaseSettings, LeaseSettings, LimitSettings, LogSettings, NetworkSettings,
+    Settings,
 };
 use super::values::{duration, is_name, listen_address, name_from_host, size};
 use super::{
     A2aConfig, AgentConfig, CardForm, Config, CoordinationConfig, DatabaseConfig, Leases, Limits, Listen, LogConfig, LogFormat,
-    Surroundings,
+    NetworkConfig, Surroundings,
 };
+use crate::domain::federation::Shared;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -51,6 +53,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
     let agents = agents(settings.agents, problems);
     let log = log(settings.log, problems);
     let a2a = a2a(&settings.a2a, problems);
+    let network = network(settings.network, problems);
     let coordination = coordination(&settings.coordination, problems);
     Some(Config {
         name: name?,
@@ -64,6 +67,7 @@ fn config(settings: Settings, around: &Surroundings, problems: &mut Problems) ->
         agents,
         log: log?,
         a2a: a2a?,
+        network: network?,
         coordination,
     })
 }
@@ -292,4 +296,42 @@ fn log(settings: LogSettings, problems: &mut Problems) -> Option<LogConfig> {
         }
     };
     Some(LogConfig { filter: settings.filter, format, http: settings.http })
+}
+
+/// The shortest key of a network: shorter ones are guessed.
+const SHORTEST_KEY: usize = 16;
+
+fn network(settings: NetworkSettings, problems: &mut Problems) -> Option<NetworkConfig> {
+    let mut connect = Vec::new();
+    for text in settings.connect.iter().map(|text| text.trim()).filter(|text| !text.is_empty()) {
+        match peer_url(text) {
+            Ok(url) if connect.contains(&url) => {}
+            Ok(url) => connect.push(url),
+            Err(problem) => problems.tell("network.connect", problem),
+        }
+    }
+    let key = match settings.key.len() {
+        0 => None,
+        length if length < SHORTEST_KEY => {
+            problems
+                .tell("network.key", format_args!("must have {SHORTEST_KEY} characters or more; `openssl rand -hex 32` makes a good one"));
+            None
+        }
+        _ => Some(settings.key.into()),
+    };
+    let shared = problems.take("network.share", Shared::new(&settings.share))?;
+    Some(NetworkConfig { connect, key, shared })
+}
+
+/// The address of a server, without a slash at its end; `host:port` is enough.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn peer_url(text: &str) -> Result<Url, String> {
+    let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+    let url = Url::parse(&full).map_err(|e| format!("`{text}` is no address of a server: {e}; write http://host:port"))?;
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() || !url.username().is_empty() || url.password().is_some() {
+        return Err(format!("`{text}` is no address of a server; write http://host:port, without user and password"));
+    }
+    Ok(url)
 }

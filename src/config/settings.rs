@@ -16,6 +16,7 @@ pub(super) struct Settings {
     pub(super) leases: LeaseSettings,
     pub(super) log: LogSettings,
     pub(super) a2a: A2aSettings,
+    pub(super) network: NetworkSettings,
     pub(super) coordination: CoordinationSettings,
     pub(super) agents: Vec<AgentSettings>,
 }
@@ -63,6 +64,13 @@ pub(super) struct A2aSettings {
     pub(super) grpc: bool,
     pub(super) agent_check: String,
     pub(super) agent_answer: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct NetworkSettings {
+    pub(super) connect: Vec<String>,
+    pub(super) key: String,
+    pub(super) share: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -165,15 +165,12 @@ fn by_lines(text: &str, data: Vec<Value>, known: impl Fn(&str) -> Option<String>
     let mut split = Split { data, ..Split::default() };
     let mut doubtful: Vec<Line<'_>> = Vec::new();
     for whole in text.lines() {
-        match read(whole) {
-            Some(line) => match known(line.name) {
-                Some(name) => {
-                    split.named.push((name, line.rest.to_owned()));
-                    continue;
-                }
-                None => doubtful.push(line),
-            },
-            None => {}
+        if let Some(line) = read(whole) {
+            if let Some(name) = known(line.name) {
+                split.named.push((name, line.rest.to_owned()));
+                continue;
+            }
+            doubtful.push(line);
         }
         let told = split.named.last_mut().map_or(&mut split.intro, |(_, prompt)| prompt);
         if !told.is_empty() {
@@ -187,7 +184,7 @@ fn by_lines(text: &str, data: Vec<Value>, known: impl Fn(&str) -> Option<String>
     if !unknown.is_empty() {
         return Err(Wrong::Unknown(unknown));
     }
-    split.intro = split.intro.trim().to_owned();
+    split.intro = split.intro.trim().into();
     for (_, prompt) in &mut split.named {
         *prompt = prompt.trim().to_owned();
     }

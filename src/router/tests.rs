@@ -3,6 +3,7 @@ use crate::auth::Principal;
 use crate::auth::local::Connection;
 use crate::clock::{ManualClock, SystemIds};
 use crate::config::{Config, ServeArgs, Surroundings};
+use crate::domain::federation::Shared;
 use crate::lifecycle::Lifecycle;
 use crate::store::{OpenOptions, Store};
 use axum::body::{Body, to_bytes};
@@ -68,6 +69,7 @@ impl Server {
         let options = OpenOptions {
             url: config.database.url(),
             name: config.name.clone(),
+            shared: Shared::everything(),
             readers: 2,
             queue: 100,
             clock: clock.clone(),

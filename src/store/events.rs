@@ -24,6 +24,14 @@ pub struct EventFilter {
     pub limit: u32,
 }
 
+/// The columns of an event.
+macro_rules! columns {
+    () => {
+        "seq, id, origin, epoch, origin_seq, kind, subject, at, data"
+    };
+}
+pub(super) use columns as COLUMNS;
+
 statements! {
     AFTER: "SELECT seq, id, origin, epoch, origin_seq, kind, subject, at, data FROM events WHERE seq > $1 AND ($2 = '' OR kind = $2)
         AND ($3 = '' OR subject = $3) AND ($4 = '' OR origin = $4) ORDER BY seq LIMIT $5";
@@ -35,12 +43,13 @@ statements! {
     postgres: "SELECT seq, id, origin, epoch, origin_seq, kind, subject, at, data FROM events
         WHERE seq IN (SELECT CAST(json_array_elements_text($1::text::json) AS BIGINT)) ORDER BY seq DESC";
     HEAD: "SELECT seq FROM log_head WHERE id = 1";
+    SHARED_HEAD: "SELECT shared FROM log_head WHERE id = 1";
     KEPT_TALLY: "SELECT value FROM server WHERE key = $1";
     KEEP_TALLY: "INSERT INTO server (key, value) VALUES ($1, $2) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     COUNT_BY_KIND: "SELECT kind, COUNT(*) AS n FROM events GROUP BY kind ORDER BY kind";
 }
 
-fn read(row: &AnyRow) -> sqlx::Result<Event> {
+pub(super) fn read(row: &AnyRow) -> sqlx::Result<Event> {
     let origin: String = row.text("origin")?;
     Ok(Event {
         specversion: SPEC_VERSION.to_owned(),
@@ -115,6 +124,14 @@ impl Store {
     /// Of the database.
     pub async fn log_head(&self) -> Result<u64, StoreError> {
         Ok(HEAD.on(self.dialect()).fetch_one(self.readers()).await?.count("seq")?)
+    }
+
+    /// How many events of this start other servers may see.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn shared_head(&self) -> Result<u64, StoreError> {
+        Ok(SHARED_HEAD.on(self.dialect()).fetch_one(self.readers()).await?.count("shared")?)
     }
 
     /// How many events there are of each type.

@@ -8,7 +8,7 @@ use super::{Store, StoreError, Tx, Write};
 use crate::domain::foreign::ForeignCard;
 use crate::domain::health::Health;
 use muster_protocol::event::kind;
-use muster_protocol::ids::{TaskId, WorkerId};
+use muster_protocol::ids::{ServerId, TaskId, WorkerId};
 use muster_protocol::task::TaskState;
 use muster_protocol::time::Timestamp;
 use serde_json::{Value, json};
@@ -44,6 +44,8 @@ pub struct ExternalAgent {
     pub etag: Option<String>,
     /// Whether it is there.
     pub health: Health,
+    /// The peer that it is of.
+    pub home: Option<ServerId>,
     /// When it was added.
     pub created_at: Timestamp,
     /// When it was added last.
@@ -70,10 +72,10 @@ pub fn agent_of(holder: &WorkerId) -> Option<&str> {
 }
 
 statements! {
-    LIST: "SELECT name, url, card, health, token, etag, created_at, updated_at FROM agents WHERE kind = 'external' ORDER BY name";
-    GET: "SELECT name, url, card, health, token, etag, created_at, updated_at FROM agents WHERE kind = 'external' AND name = $1";
+    LIST: "SELECT name, home, url, card, health, token, etag, created_at, updated_at FROM agents WHERE kind = 'external' ORDER BY name";
+    GET: "SELECT name, home, url, card, health, token, etag, created_at, updated_at FROM agents WHERE name = $1";
     LIKE: "SELECT name, url FROM agents WHERE name = $1 OR url = $2";
-    COUNT: "SELECT COUNT(*) AS n FROM agents WHERE name <> $1";
+    COUNT: "SELECT COUNT(*) AS n FROM agents WHERE kind = 'external' AND name <> $1";
     PUT: "INSERT INTO agents (name, kind, home, url, card, health, token, etag, created_at, updated_at)
         VALUES ($1, $2, '', $3, $4, $5, $6, $7, $8, $9)
         ON CONFLICT (name) DO UPDATE SET url = excluded.url, card = excluded.card, health = excluded.health, token = excluded.token,
@@ -88,10 +90,10 @@ statements! {
 
 /// The column `card`.
 #[derive(serde::Serialize, serde::Deserialize)]
-struct Card {
-    believed: ForeignCard,
-    raw: Value,
-    other_host: bool,
+pub(super) struct Card {
+    pub(super) believed: ForeignCard,
+    pub(super) raw: Value,
+    pub(super) other_host: bool,
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<ExternalAgent> {
@@ -106,6 +108,7 @@ fn read(row: &AnyRow) -> sqlx::Result<ExternalAgent> {
         token: some(row.text("token")?),
         etag: some(row.text("etag")?),
         health: row.json("health")?,
+        home: row.text("home")?.parse().ok(),
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
     })
@@ -127,7 +130,7 @@ impl Store {
         Ok(rows.iter().map(read).collect::<sqlx::Result<_>>()?)
     }
 
-    /// An agent of others.
+    /// An agent of others, or of a peer.
     ///
     /// # Errors
     /// Of the database.

@@ -11,7 +11,7 @@ use sqlx::AnyConnection;
 pub struct Identity {
     /// For as long as the database lives.
     pub server_id: ServerId,
-    /// New when the database is created or restored: places in the event log of different epochs cannot be compared.
+    /// This start of the server: its events are numbered anew in each (`store/epochs`).
     pub epoch: String,
     /// As configured.
     pub name: String,
@@ -33,9 +33,10 @@ impl Identity {
     ) -> sqlx::Result<Self> {
         let mut made = || ids.uuid(clock.now()).to_string();
         let server_id = read_or_make(conn, dialect, "server_id", &mut made).await?;
-        let epoch = read_or_make(conn, dialect, "epoch", &mut made).await?;
+        let epoch = made();
         WRITE.on(dialect).bind("name").bind(name.to_owned()).execute(&mut *conn).await?;
         let server_id = server_id.parse().map_err(|e: uuid::Error| super::row::wrong("server_id", e.to_string()))?;
+        super::epochs::begin(conn, dialect, server_id, &epoch).await?;
         Ok(Self { server_id, epoch, name: name.to_owned() })
     }
 }

@@ -6,6 +6,7 @@ use super::row::Columns as _;
 use super::sql::Dialect;
 use super::writer::{Writer, WriterConnection};
 use crate::clock::{Clock, Ids};
+use crate::domain::federation::Shared;
 use crate::events::Hub;
 use sqlx::AnyConnection;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
@@ -34,6 +35,8 @@ pub struct OpenOptions {
     pub url: String,
     /// The server's name.
     pub name: String,
+    /// Which types of events other servers may see.
+    pub shared: Shared,
     /// How many reads there may be at once.
     pub readers: u32,
     /// How many writes may wait.
@@ -90,7 +93,7 @@ impl Store {
         let identity = Identity::load(&mut conn, dialect, &options.name, &*options.clock, &*options.ids).await.map_err(unusable)?;
         let readers = connect_readers(&options.url, dialect, options.readers).await?;
         let hub = Arc::new(Hub::default());
-        let conn = WriterConnection::new(conn, options.url, dialect, identity.clone());
+        let conn = WriterConnection::new(conn, options.url, dialect, identity.clone(), options.shared);
         let writer = Writer::start(conn, Arc::clone(&hub), options.clock, options.ids, options.queue);
         let writer = writer.map_err(|e| OpenError::Unusable { reason: format!("the thread that writes cannot be started: {e}") })?;
         Ok(Self { readers, writer, hub, tails: Arc::default(), dialect, identity })

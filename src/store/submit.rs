@@ -3,6 +3,7 @@
 mod conversation;
 
 use super::contexts::Context;
+use super::external::agent_of;
 use super::row::{Columns as _, to_json};
 use super::sql::statements;
 use super::tx::{KnownKey, NewEvent};
@@ -17,6 +18,9 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
+
+/// In the metadata of a task: to which machine of which server it was forwarded, and why.
+pub const FORWARDED_KEY: &str = "forwarded";
 
 /// How long an idempotency key is remembered.
 pub const KEY_KEPT_MS: i64 = 24 * 60 * 60 * 1_000;
@@ -339,6 +343,10 @@ impl SubmitTask {
             tx.event(message.clone());
         }
         tx.event(NewEvent { kind: kind::TASK_SUBMITTED, subject: subject.clone(), at: self.now, data });
+        let goes_to = task.worker.as_ref().and_then(agent_of);
+        if let Some(to) = task.metadata.get(FORWARDED_KEY).filter(|_| goes_to.is_some()) {
+            tx.event(NewEvent { kind: kind::TASK_FORWARDED, subject: subject.clone(), at: self.now, data: to.clone() });
+        }
         match &self.answer {
             None => tx.wake(task.worker.clone().map_or(Wake::AnyWorker, Wake::Worker)),
             Some(Answer::Begun { said, event }) => {

@@ -5,7 +5,7 @@ use super::sql::statements;
 use super::tx::NewEvent;
 use super::{Store, StoreError, Tx, Write};
 use muster_protocol::event::kind;
-use muster_protocol::ids::{PrincipalId, TokenId, WorkerId};
+use muster_protocol::ids::{PrincipalId, ServerId, TokenId, WorkerId};
 use muster_protocol::time::Timestamp;
 use muster_protocol::token::{Scope, Token};
 use serde_json::json;
@@ -20,8 +20,27 @@ pub struct StoredToken {
     pub hash: String,
     /// Whose it is.
     pub principal: PrincipalId,
+    /// The peer that shows it; such a token is made of the network's key and not stored.
+    pub peer: Option<ServerId>,
     /// When it was used last, roughly.
     pub last_used_at: Option<Timestamp>,
+}
+
+impl StoredToken {
+    /// What a peer shows.
+    #[must_use]
+    pub fn of_peer(peer: ServerId, hash: &str) -> Self {
+        let token = Token {
+            id: TokenId(peer.0),
+            name: format!("peer {peer}"),
+            scope: Scope::Peer,
+            worker_id: None,
+            created_at: Timestamp(0),
+            expires_at: None,
+            revoked_at: None,
+        };
+        Self { token, hash: hash.to_owned(), principal: PrincipalId(format!("peer:{peer}")), peer: Some(peer), last_used_at: None }
+    }
 }
 
 macro_rules! columns {
@@ -52,7 +71,7 @@ fn read(row: &AnyRow) -> sqlx::Result<StoredToken> {
         revoked_at: row.maybe_time("revoked_at")?,
     };
     let principal = PrincipalId(row.text("principal")?);
-    Ok(StoredToken { token, hash: row.text("hash")?, principal, last_used_at: row.maybe_time("last_used_at")? })
+    Ok(StoredToken { token, hash: row.text("hash")?, principal, peer: None, last_used_at: row.maybe_time("last_used_at")? })
 }
 
 impl Store {

@@ -11,8 +11,10 @@ use super::contexts::Context;
 use super::identity::Identity;
 use super::row::to_json;
 use super::sql::{Dialect, Sql, Statement};
+use crate::domain::federation::Shared;
 use crate::events::Wake;
 use crate::telemetry::metric;
+use muster_protocol::event::Event;
 use muster_protocol::ids::{CodebaseId, EventId, PrincipalId, TaskId, WorkerId};
 use muster_protocol::stream::{EntryKind, StreamEntry};
 use muster_protocol::task::TaskState;
@@ -65,6 +67,7 @@ pub struct Tx<'c> {
     conn: &'c mut AnyConnection,
     dialect: Dialect,
     identity: &'c Identity,
+    shared: &'c Shared,
     new_id: &'c mut (dyn FnMut(Timestamp) -> EventId + Send),
     known: Known,
     waiting: Waiting,
@@ -97,13 +100,13 @@ impl<'c> Tx<'c> {
     pub(super) fn new(
         conn: &'c mut AnyConnection,
         dialect: Dialect,
-        identity: &'c Identity,
+        (identity, shared): (&'c Identity, &'c Shared),
         new_id: &'c mut (dyn FnMut(Timestamp) -> EventId + Send),
         known: Known,
         head: Head,
     ) -> Self {
         let (waiting, looks, views, wakes) = (Waiting::default(), Vec::new(), Vec::new(), Vec::new());
-        Self { conn, dialect, identity, new_id, known, waiting, head, begun_at: head, looks, views, wakes }
+        Self { conn, dialect, identity, shared, new_id, known, waiting, head, begun_at: head, looks, views, wakes }
     }
 
     /// Reads what the writes of the batch will ask for.
@@ -178,10 +181,19 @@ impl<'c> Tx<'c> {
     pub fn event(&mut self, event: NewEvent) {
         let NewEvent { kind, subject, at, data } = event;
         metrics::counter!(metric::EVENTS, "type" => kind).increment(1);
-        self.head = Head { seq: self.head.seq + 1, shared: self.head.shared + 1 };
+        let is_shared = self.shared.has(kind);
+        self.head = Head { seq: self.head.seq + 1, shared: self.head.shared + u64::from(is_shared) };
         let (origin, epoch, data) = (self.identity.server_id, &self.identity.epoch, to_json(&data));
-        let columns = (self.head.seq, (self.new_id)(at), origin, epoch, self.head.shared, kind, subject, at.0, data);
+        let number = is_shared.then_some(self.head.shared);
+        let columns = (self.head.seq, (self.new_id)(at), origin, epoch, number, kind, subject, at.0, data);
         self.waiting.add_event(&columns);
+    }
+
+    /// Adds an event of another server to the log.
+    pub fn event_of_others(&mut self, event: &Event) {
+        self.head.seq += 1;
+        let Event { id, origin, epoch, originseq, kind, subject, time, data, .. } = event;
+        self.waiting.add_event(&(self.head.seq, id, origin, epoch, originseq, kind, subject, time.0, to_json(data)));
     }
 
     /// Adds an entry to a task's stream. The caller has counted it.

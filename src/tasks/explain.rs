@@ -25,9 +25,25 @@ impl App {
         let blockers = if waits { general(&record.task, ahead, self.now()) } else { Vec::new() };
         // A task for an agent of others is for no worker.
         let relayed = record.target_worker.as_ref().is_some_and(|target| agent_of(target).is_some());
+        let forwarded = self.forwarded_to(&record).await?;
         let workers = if waits && !relayed { self.verdicts(&record).await? } else { Vec::new() };
         let summary = summary(&record, &blockers, &workers);
+        let summary = forwarded.map_or_else(|| summary.clone(), |forwarded| format!("{summary}; {forwarded}"));
         Ok(Explanation { task_id: id, state: record.task.state, summary, blockers, workers })
+    }
+
+    /// To which machine of which peer a task was forwarded, and why.
+    async fn forwarded_to(&self, record: &TaskRecord) -> Result<Option<String>, ApiError> {
+        let Some(agent) = record.target_worker.as_ref().and_then(agent_of) else { return Ok(None) };
+        if let Some(to) = record.task.metadata.get(super::FORWARDED_KEY) {
+            let text = |key: &str| to[key].as_str().unwrap_or("?").to_owned();
+            return Ok(Some(format!("it was forwarded to {} of {}: {}", text("agent"), text("server"), text("reason"))));
+        }
+        let home = self.store.external_agent(agent).await?.and_then(|agent| agent.home);
+        Ok(home.map(|home| {
+            let server = self.network.link(home).map_or_else(|| home.to_string(), |link| link.name());
+            format!("it is for the agent {agent} of {server}")
+        }))
     }
 
     async fn verdicts(&self, record: &TaskRecord) -> Result<Vec<WorkerVerdict>, ApiError> {

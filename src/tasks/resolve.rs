@@ -8,6 +8,7 @@ use muster_protocol::codebase::{Codebase, CodebaseStatus};
 use muster_protocol::ids::{CodebaseId, ContextId, SessionId, WorkerId};
 use muster_protocol::task::{SubmitTask as Wanted, Target, builtin_mode};
 use muster_protocol::worker::{Worker, WorkerStatus};
+use serde_json::Value;
 
 /// Where a task is to run, and what that place adds to it.
 #[derive(Debug, Clone, Default)]
@@ -22,6 +23,8 @@ pub struct Place {
     pub model: Option<String>,
     /// The prompt, where instructions go before it.
     pub prompt: Option<String>,
+    /// To which machine of a peer it goes, and why, if it does.
+    pub forwarded: Option<Value>,
 }
 
 /// How many names a refusal lists.
@@ -33,6 +36,11 @@ impl App {
     /// # Errors
     /// 422 with the field named: an unknown or ambiguous name, a model that is nowhere.
     pub async fn resolve(&self, who: &Principal, wanted: &Wanted) -> Result<Place, ApiError> {
+        let here = self.resolve_here(who, wanted).await;
+        self.here_or_forwarded(wanted, here).await
+    }
+
+    async fn resolve_here(&self, who: &Principal, wanted: &Wanted) -> Result<Place, ApiError> {
         let target = wanted.target.clone().unwrap_or_default();
         let kinds = [target.codebase.is_some(), target.agent.is_some(), target.any];
         if kinds.into_iter().filter(|given| *given).count() > 1 || (target.worker.is_some() && (target.agent.is_some() || target.any)) {

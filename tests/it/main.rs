@@ -25,6 +25,7 @@ mod freshness;
 mod interactions;
 mod losing;
 mod monitor;
+mod network;
 mod plain_workers;
 mod pulling;
 mod quick_start;
@@ -79,6 +80,7 @@ fn main() -> ExitCode {
         freshness::cases(),
         restart::cases(),
         losing::cases(),
+        network::all(),
     ];
     support::run(cases.into_iter().flatten().collect())
 }

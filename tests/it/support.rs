@@ -32,7 +32,7 @@ pub(crate) use llm::FakeLlm;
 pub(crate) use openapi::{Document, Route, type_of};
 pub(crate) use plain::PlainWorker;
 pub(crate) use postgres::Postgres;
-pub(crate) use process::{Process, is_alive};
+pub(crate) use process::{Process, free_port, is_alive};
 pub(crate) use proxy::CutProxy;
 pub(crate) use puller::{Puller, running};
 pub(crate) use receiver::{Got, Receiver, Reply};

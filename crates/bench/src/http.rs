@@ -6,6 +6,12 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+/// A request without a body, with more headers, each ending with CR and LF.
+#[must_use]
+pub(crate) fn request_with(method: &str, address: SocketAddr, path: &str, headers: &str) -> Vec<u8> {
+    format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\n{headers}\r\n").into_bytes()
+}
+
 /// A request as it goes over the wire.
 #[must_use]
 pub(crate) fn request(method: &str, address: SocketAddr, path: &str, body: &str) -> Vec<u8> {

@@ -8,6 +8,7 @@ mod held;
 mod list;
 mod lives;
 mod memory;
+mod network;
 mod raw;
 mod registrations;
 mod startup;
@@ -43,7 +44,7 @@ pub(crate) struct Bench {
 }
 
 /// The measures by the names that `--only` knows.
-pub(crate) const NAMES: [&str; 15] = [
+pub(crate) const NAMES: [&str; 19] = [
     "raw",
     "lives",
     "creates",
@@ -57,6 +58,10 @@ pub(crate) const NAMES: [&str; 15] = [
     "sends",
     "subscribers",
     "tasks",
+    "events",
+    "catchup",
+    "coordination",
+    "idlenet",
     "memory",
     "startup",
 ];
@@ -86,6 +91,10 @@ impl Bench {
                 "sends" => a2a::sends(self, kind, run).await,
                 "subscribers" => a2a::subscribers(self, kind, run).await,
                 "tasks" => a2a::tasks(self, kind, run).await,
+                "events" => network::events(self, kind, run).await,
+                "catchup" => network::catch_up(self, kind, run).await,
+                "coordination" => network::coordination(self, kind, run).await,
+                "idlenet" => network::idle(self, kind, run).await,
                 "memory" => memory::run(self, kind, run).await,
                 "startup" => startup::run(self, kind, run).await,
                 _ => anyhow::bail!("there is no measure `{name}`; known: {}", NAMES.join(", ")),

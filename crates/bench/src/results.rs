@@ -37,7 +37,7 @@ const fn row(id: &'static str, label: &'static str, unit: &'static str, target: 
 }
 
 /// All rows. What is before the dot of an id is the measure that fills it.
-pub(crate) const ROWS: [Row; 37] = [
+pub(crate) const ROWS: [Row; 43] = [
     row("lives.rate", "whole task lives at 64 clients (create, claim, ten entries in one request, finish)", "/s", Some(AtLeast(2_000.0))),
     row("creates.rate", "durable creates at 64 clients", "/s", Some(AtLeast(8_000.0))),
     row("registrations.new", "registrations of new workers at 64 clients, 10 models each", "/s", Some(AtLeast(4_000.0))),
@@ -67,6 +67,12 @@ pub(crate) const ROWS: [Row; 37] = [
     row("subscribers.p99", "the same, p99", "ms", Some(AtMost(10.0))),
     row("tasks.p50", "A2A: `ListTasks`, first page of 100,000 tasks, p50", "ms", Some(AtMost(5.0))),
     row("tasks.p99", "the same, p99", "ms", None),
+    row("events.p50", "event of one server -> in the log of another, 500/s, p50", "ms", Some(AtMost(5.0))),
+    row("events.p99", "the same, p99", "ms", Some(AtMost(50.0))),
+    row("catchup.rate", "events that a server missed, caught up", "/s", Some(AtLeast(20_000.0))),
+    row("coordination.p50", "a coordination over three servers, six worker agents that answer themselves, p50", "ms", Some(AtMost(15.0))),
+    row("coordination.p99", "the same, p99", "ms", None),
+    row("idlenet.cores", "20 servers, all connected and idle, together", "% of a core", Some(AtMost(10.0))),
     row("memory.idle", "memory, idle", "MB", Some(AtMost(25.0))),
     row("memory.at1000", "memory per waiting worker, 1,000 wait", "KB", Some(AtMost(25.0))),
     row("memory.at5000", "memory per waiting worker, 5,000 wait", "KB", Some(AtMost(25.0))),

@@ -29,10 +29,19 @@ impl Server {
     /// # Errors
     /// If it does not answer within 30 s.
     pub(crate) async fn start(database: Database) -> Result<Self> {
+        Self::start_as(database, "bench", None).await
+    }
+
+    /// Starts one under a name; it joins another if an address is given.
+    ///
+    /// # Errors
+    /// If it does not answer within 30 s.
+    pub(crate) async fn start_as(database: Database, name: &str, connect: Option<&str>) -> Result<Self> {
         // The port is known before the start, so that the first answer can be waited for.
         let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
         let mut command = Command::new(sibling("muster")?);
-        command.args(["serve", "--listen", &address.to_string(), "--name", "bench", "--data-dir"]).arg(database.dir.join("data"));
+        command.args(["serve", "--listen", &address.to_string(), "--name", name, "--data-dir"]).arg(database.dir.join("data"));
+        command.args(connect.iter().flat_map(|url| ["--connect", url]));
         if let Kind::Postgres = database.kind {
             command.args(["--database-url", &database.url]);
         }
@@ -52,6 +61,12 @@ impl Server {
             tokio::time::sleep(Duration::from_micros(500)).await;
         }
         Ok(Self { process, address, database, start_up: begun.elapsed() })
+    }
+
+    /// Its address, for those that join it.
+    #[must_use]
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     /// What it takes of the machine.

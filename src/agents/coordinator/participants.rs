@@ -1,8 +1,10 @@
 //! Who can take part in a coordination.
 
 use crate::agents::Agent;
+use crate::agents::told::WORKER;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::store::peer_agents::StoredPeerAgent;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An agent that can take part.
@@ -37,10 +39,14 @@ impl Names {
 }
 
 impl App {
-    /// The agents that work on a coordination which names none: the worker agents.
+    /// The agents that work on a coordination which names none: the worker agents of this server, and of all peers that are reached.
     pub(super) async fn participants(&self) -> Result<Vec<Participant>, ApiError> {
         let own = self.own().into_iter().filter(|agent| matches!(agent, Agent::Specialist(_)));
-        Ok(own.map(|agent| self.own_participant(self.agent_name(&agent))).collect())
+        let own = own.map(|agent| self.own_participant(self.agent_name(&agent)));
+        let reached = self.network.connected().into_iter().filter(|link| link.is_reached()).map(|link| link.id).collect::<BTreeSet<_>>();
+        let agents = if reached.is_empty() { Vec::new() } else { self.store.peer_agents().await? };
+        let works = |agent: &StoredPeerAgent| agent.told.role == WORKER && agent.told.up && reached.contains(&agent.home);
+        Ok(own.chain(agents.iter().filter(|agent| works(agent)).map(|agent| self.participant_of_peer(agent))).collect())
     }
 
     /// Every agent that can be named.
@@ -53,6 +59,9 @@ impl App {
         for agent in self.store.external_agents().await? {
             names.add([agent.name.as_str()], &Participant { name: agent.name.clone(), server: agent.url.to_string() });
         }
+        for agent in self.store.peer_agents().await? {
+            names.add([agent.name.as_str()], &self.participant_of_peer(&agent));
+        }
         let machines = self.machines().await?;
         for machine in &machines {
             names.add([machine.name.as_str()], &self.own_participant(machine.name.clone()));
@@ -62,6 +71,11 @@ impl App {
             names.add(others, &self.own_participant(machine.name.clone()));
         }
         Ok(names)
+    }
+
+    fn participant_of_peer(&self, agent: &StoredPeerAgent) -> Participant {
+        let server = self.network.link(agent.home).map_or_else(|| agent.home.to_string(), |link| link.name());
+        Participant { name: agent.name.clone(), server }
     }
 
     fn own_participant(&self, name: String) -> Participant {

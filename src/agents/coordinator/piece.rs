@@ -12,6 +12,7 @@ use muster_protocol::time::Timestamp;
 
 /// A part.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
 pub(super) struct Piece {
     /// Its task, once it was begun.
     pub(super) task: Option<TaskId>,

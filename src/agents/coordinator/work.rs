@@ -1,7 +1,7 @@
 //! Working on a coordination: its parts are begun and followed, and told when they have ended, or are not waited for any longer.
 
 use super::piece::Piece;
-use crate::agents::{Message, PartOf};
+use crate::agents::{HOPS_KEY, Message, PartOf, hops_of};
 use crate::app::App;
 use crate::auth::{LOCAL, Principal};
 use crate::domain::coordination::{Outcome, PartState, data, end_state, ended, given, report, summary};
@@ -67,7 +67,7 @@ pub(super) async fn work(app: &App, task: Task, is_new: bool) -> Result<(), ApiE
 
 /// What is kept of its caller says whose the parts are, and no more.
 fn owner(task: &Task) -> Principal {
-    Principal { id: task.owner.clone(), scope: Scope::Agent, worker_id: None, token_id: None }
+    Principal { id: task.owner.clone(), scope: Scope::Agent, worker_id: None, peer: None, token_id: None }
 }
 
 async fn give_up(app: &App, task: &Task, why: &str) -> Result<(), ApiError> {
@@ -176,7 +176,10 @@ impl Work {
             agent: Some(part.agent.clone()),
             model: model.clone(),
             mode: mode.clone(),
-            metadata: serde_json::Map::from_iter([(PART_KEY.to_owned(), json!(place))]),
+            metadata: serde_json::Map::from_iter([
+                (PART_KEY.to_owned(), json!(place)),
+                (HOPS_KEY.to_owned(), json!(hops_of(&self.task.metadata))),
+            ]),
             part_of: Some(PartOf { coordination: self.task.id, place }),
             ..Message::default()
         }
@@ -211,12 +214,11 @@ impl Work {
             let lost_ms = piece.lost_since.map(|since| now.0.saturating_sub(since.0));
             let why = match (stopped_by, lost_ms) {
                 (Some(at), _) if now.0 >= at => "when it was to stop, and did not say that it has".to_owned(),
-                (Some(_), _) => continue,
                 (None, Some(lost_ms)) if lost_ms >= patience => {
                     format!("when that was lost, {} s ago; it is canceled", lost_ms / 1_000)
                 }
                 (None, _) if now >= self.plan.deadline => "at the deadline; it is canceled".to_owned(),
-                (None, _) => continue,
+                _ => continue,
             };
             self.cancel(place).await?;
             let piece = &mut self.pieces[place];

@@ -116,7 +116,7 @@ impl App {
         if agent.health.is_another {
             return Err(NoCard::Away(format!("the agent {name} is not asked: {}", agent.health.reason.unwrap_or_default())));
         }
-        let client = client_of(&agent).map_err(|error| NoCard::Away(error.to_string()))?;
+        let client = client_of(self, &agent).map_err(|error| NoCard::Away(error.to_string()))?;
         let raw = client.extended_card().await.map_err(|error| no_card(&error))?;
         let nonsense =
             |wrong: Vec<String>| NoCard::Nonsense(format!("the agent answered with something else than a card: {}", wrong.join("; ")));
@@ -138,9 +138,14 @@ fn no_card(error: &A2aError) -> NoCard {
 ///
 /// # Errors
 /// If no connection can be prepared.
-pub(super) fn client_of(agent: &ExternalAgent) -> Result<Agent, A2aError> {
+pub(super) fn client_of(app: &App, agent: &ExternalAgent) -> Result<Agent, A2aError> {
     let card = &agent.card;
-    Agent::new(card.url.clone(), card.dialect, card.tenant.clone(), agent.token.clone())
+    let token = match agent.home {
+        // A peer is shown what is made of the network's key.
+        Some(home) => Some(app.network.key.token(app.store.identity().server_id, home).expose().to_owned()),
+        None => agent.token.clone(),
+    };
+    Agent::new(card.url.clone(), card.dialect, card.tenant.clone(), token)
 }
 
 #[cfg(test)]

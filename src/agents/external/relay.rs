@@ -46,6 +46,8 @@ pub(super) struct Relay {
     pub(super) context: ContextId,
     pub(super) client: Agent,
     pub(super) streaming: bool,
+    /// Whether it is of a peer: that recognises a message which is sent again.
+    pub(super) of_peer: bool,
     pub(super) mirror: Mirror,
     pub(super) noted: Remote,
     pub(super) events: Option<Events>,
@@ -80,7 +82,7 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         Some(agent) if agent.health.is_another => {
             Err(("agent_changed", format!("nothing was sent to the agent {name}: {}", agent.health.reason.unwrap_or_default())))
         }
-        Some(agent) => client_of(&agent).map(|client| (client, agent)).map_err(|e| ("agent_unreachable", e.to_string())),
+        Some(agent) => client_of(app, &agent).map(|client| (client, agent)).map_err(|e| ("agent_unreachable", e.to_string())),
     };
     let (client, agent) = match prepared {
         Ok(prepared) => prepared,
@@ -94,6 +96,7 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         context: record.task.context_id.clone(),
         client,
         streaming: agent.card.streaming,
+        of_peer: agent.home.is_some(),
         mirror: Mirror::default(),
         noted: Remote::default(),
         events: None,
@@ -109,8 +112,9 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         holder,
     };
     match app.store.remote_of(task, attempt).await? {
-        None => relay.begin(&record.task).await?,
+        None => relay.begin(&record.task, false).await?,
         Some(remote) if remote.task.is_empty() && record.cancel_asked_at.is_some() => relay.end_unconfirmed().await?,
+        Some(remote) if remote.task.is_empty() && relay.of_peer => relay.begin(&record.task, true).await?,
         Some(remote) if remote.task.is_empty() => {
             let error = "this server stopped after it had sent the message, and before the agent had named its task: whether it works on it is \
                          not known";
@@ -210,6 +214,11 @@ impl Relay {
         match error {
             _ if !self.mirror.task_id.is_empty() => Ok(()),
             Some(error @ A2aError::Refused { .. }) => self.fail(not_delivered(&error)).await,
+            // It is taken up again, and the message sent once more.
+            _ if self.of_peer => {
+                self.over = true;
+                Ok(())
+            }
             _ => {
                 let error = "the agent took the message, and ended its stream without a word: whether it works on it is not known";
                 self.fail(("agent_lost", error.to_owned())).await

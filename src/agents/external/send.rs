@@ -1,6 +1,8 @@
 //! Sending a message to an agent: the one with which a task begins, and answers.
 
+use super::RELAYED_MODE;
 use super::relay::{Failure, LATE, OPEN, Relay, SOON};
+use crate::agents::{HOPS_KEY, hops_of};
 use crate::domain::mirror::Mirror;
 use crate::domain::projection::Projection;
 use crate::store::StoreError;
@@ -17,19 +19,12 @@ const LAST: Duration = Duration::from_secs(1);
 const TRIES: Duration = Duration::from_secs(30);
 
 impl Relay {
-    /// Sends the message with which the task began.
-    pub(super) async fn begin(&mut self, task: &Task) -> Result<(), StoreError> {
+    /// Sends the message with which the task began. `may_be_there` is whether it was sent before and nobody knows what became of it: only a peer
+    /// is sent it again, which recognises it.
+    pub(super) async fn begin(&mut self, task: &Task, mut may_be_there: bool) -> Result<(), StoreError> {
         let context = self.app.store.remote_context(&self.context, &self.agent).await?;
-        let kept = task
-            .metadata
-            .get(crate::agents::MESSAGE_KEY)
-            .and_then(|kept| serde_json::from_value::<Message>(kept.get("message")?.clone()).ok());
-        let said = kept.unwrap_or_else(|| Message { parts: vec![Part::text(task.prompt.clone())], ..Message::default() });
-        let mut message =
-            Message { message_id: format!("{}-{}", self.task, self.attempt), role: Role::User, context_id: context, task_id: None, ..said };
-        // Whom it was for here means nothing there.
-        message.metadata.remove(crate::agents::AGENT_KEY);
-        message.reference_task_ids.clear();
+        let message_id = format!("{}-{}", self.task, self.attempt);
+        let message = Message { message_id, role: Role::User, context_id: context, task_id: None, ..message_for(task) };
         let until = Instant::now() + TRIES;
         let mut pause = SOON;
         while self.is_wanted().await? {
@@ -37,10 +32,13 @@ impl Relay {
             self.note_remote().await?;
             match self.deliver(message.clone()).await? {
                 Ok(()) => return self.app.store.write(BeginRelay { task: self.task, attempt: self.attempt, now: self.app.now() }).await,
-                Err(error) if may_repeat(&error) => {
-                    self.app.store.write(ForgetRemote { task: self.task, attempt: self.attempt }).await?;
-                    if Instant::now() + pause >= until {
-                        return self.fail(not_delivered(&error)).await;
+                Err(error) if may_repeat(&error) || (self.of_peer && matches!(error, A2aError::Lost { .. })) => {
+                    may_be_there |= !may_repeat(&error);
+                    if !may_be_there {
+                        self.app.store.write(ForgetRemote { task: self.task, attempt: self.attempt }).await?;
+                        if Instant::now() + pause >= until {
+                            return self.fail(not_delivered(&error)).await;
+                        }
                     }
                     tokio::select! {
                         () = tokio::time::sleep(pause) => {}
@@ -51,7 +49,10 @@ impl Relay {
                         }
                     }
                     pause = (pause * 2).min(LATE);
-                    self.renew().await?;
+                    // Where it may be worked on, the lease says how long nothing was heard of it.
+                    if !may_be_there {
+                        self.renew().await?;
+                    }
                 }
                 Err(error) => return self.fail(not_delivered(&error)).await,
             }
@@ -144,6 +145,29 @@ impl Relay {
         }
         Ok(None)
     }
+}
+
+/// The message that a task becomes at its agent: the one that it began with, or, where it was forwarded, what the machine there is to do.
+fn message_for(task: &Task) -> Message {
+    let kept = task
+        .metadata
+        .get(crate::agents::MESSAGE_KEY)
+        .filter(|_| task.mode == RELAYED_MODE)
+        .and_then(|kept| serde_json::from_value::<Message>(kept.get("message")?.clone()).ok());
+    let mut message = kept.unwrap_or_else(|| Message { parts: vec![Part::text(task.prompt.clone())], ..Message::default() });
+    if task.mode == RELAYED_MODE {
+        let chosen = ["codebase", "model", "mode"].into_iter().filter_map(|key| Some((key.to_owned(), task.metadata.get(key)?.clone())));
+        message.metadata.extend(chosen);
+    } else {
+        let chosen = [("codebase", task.target.codebase.clone()), ("model", task.model.clone()), ("mode", Some(task.mode.clone()))];
+        message.metadata.extend(chosen.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?.into()))));
+    }
+    // Whom it was for here means nothing there.
+    message.metadata.remove(crate::agents::AGENT_KEY);
+    message.reference_task_ids.clear();
+    let hops = hops_of(&task.metadata).max(hops_of(&message.metadata));
+    message.metadata.insert(HOPS_KEY.to_owned(), (hops + 1).into());
+    message
 }
 
 /// Whether the same message may be sent again: it was not taken.

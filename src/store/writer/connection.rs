@@ -2,6 +2,7 @@
 
 use super::Queued;
 use super::fault::{Failed, Fault};
+use crate::domain::federation::Shared;
 use crate::events::Wake;
 use crate::store::identity::Identity;
 use crate::store::open::{self, OpenError};
@@ -34,6 +35,7 @@ pub(in crate::store) struct WriterConnection {
     url: String,
     dialect: Dialect,
     identity: Identity,
+    shared: Shared,
     /// What the last transaction left; nothing after a fault.
     known: Known,
     head: Option<Head>,
@@ -42,8 +44,8 @@ pub(in crate::store) struct WriterConnection {
 }
 
 impl WriterConnection {
-    pub(in crate::store) fn new(conn: AnyConnection, url: String, dialect: Dialect, identity: Identity) -> Self {
-        Self { conn, url, dialect, identity, known: Known::default(), head: None, broken: false }
+    pub(in crate::store) fn new(conn: AnyConnection, url: String, dialect: Dialect, identity: Identity, shared: Shared) -> Self {
+        Self { conn, url, dialect, identity, shared, known: Known::default(), head: None, broken: false }
     }
 
     /// Applies and commits a batch.
@@ -58,7 +60,7 @@ impl WriterConnection {
         let head = self.head().await.map_err(early)?;
         let known = std::mem::take(&mut self.known);
         let mut transaction = self.conn.begin().await.map_err(early)?;
-        let mut tx = Tx::new(&mut transaction, self.dialect, &self.identity, new_id, known, head);
+        let mut tx = Tx::new(&mut transaction, self.dialect, (&self.identity, &self.shared), new_id, known, head);
         let mut ahead = ReadAhead::default();
         for write in batch.iter() {
             write.reads(&mut ahead);

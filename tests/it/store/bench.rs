@@ -7,6 +7,7 @@ pub(crate) use worker::{entry, model, plainly_says, says, text};
 use crate::support::{Cx, Postgres};
 use anyhow::{Context, Result, bail};
 use muster::clock::{Clock, Ids, ManualClock, SystemIds};
+use muster::domain::federation::Shared;
 use muster::store::claim::{Glance, Look, PullOutcome, PullTasks, Told};
 use muster::store::sql::Dialect;
 use muster::store::submit::{NewTask, SubmitTask, Submitted};
@@ -66,14 +67,31 @@ impl Bench {
 
     pub(crate) async fn at(url: String, queue: usize) -> Result<Self> {
         let (clock, ids) = (Arc::new(ManualClock::default()), Arc::new(SystemIds::default()));
-        let options = OpenOptions { url: url.clone(), name: "Server-A".into(), readers: 4, queue, clock: clock.clone(), ids: ids.clone() };
+        let options = OpenOptions {
+            url: url.clone(),
+            name: "Server-A".into(),
+            shared: Shared::everything(),
+            readers: 4,
+            queue,
+            clock: clock.clone(),
+            ids: ids.clone(),
+        };
         Ok(Self { store: Store::open(options).await?, clock, ids, url })
     }
 
     /// Opens the same database once more, as a server of another name.
     pub(crate) async fn open_again(&self, name: &str) -> Result<Store, OpenError> {
         let (clock, ids) = (self.clock.clone(), self.ids.clone());
-        Store::open(OpenOptions { url: self.url.clone(), name: name.into(), readers: 2, queue: 64, clock, ids }).await
+        Store::open(OpenOptions {
+            url: self.url.clone(),
+            name: name.into(),
+            shared: Shared::everything(),
+            readers: 2,
+            queue: 64,
+            clock,
+            ids,
+        })
+        .await
     }
 
     pub(crate) fn is_postgres(&self) -> bool {

@@ -30,7 +30,19 @@ fn agent(bench: &Bench, name: &str) -> Result<ExternalAgent> {
     let card = read(&raw, &url, false).map_err(|wrong| anyhow::anyhow!(wrong.join("; ")))?;
     let (health, now) = (Health::up(bench.now()), bench.now());
     let (token, etag) = (Some("secret".to_owned()), Some("\"t\"".to_owned()));
-    Ok(ExternalAgent { name: name.to_owned(), url, card, raw, other_host: false, token, etag, health, created_at: now, updated_at: now })
+    Ok(ExternalAgent {
+        name: name.to_owned(),
+        url,
+        card,
+        raw,
+        other_host: false,
+        token,
+        etag,
+        health,
+        home: None,
+        created_at: now,
+        updated_at: now,
+    })
 }
 
 fn task(bench: &Bench, agent: &str, context: &str) -> NewTask {

@@ -35,6 +35,8 @@ pub(crate) enum Need {
     A2aJs,
     /// The right to mount a small file system.
     Mount,
+    /// The right to make network namespaces, and `ip` for it.
+    Namespaces,
 }
 
 impl Need {
@@ -56,6 +58,7 @@ impl Need {
             Self::A2aSdk => "a2a-sdk",
             Self::A2aJs => "a2a-js",
             Self::Mount => "mount",
+            Self::Namespaces => "namespaces",
         }
     }
 
@@ -69,6 +72,7 @@ impl Need {
             Self::A2aSdk => ["v1", "v03"].iter().all(|version| a2a_sdk(version).is_file()),
             Self::A2aJs => a2a_sdk("js").is_file() && answers("node"),
             Self::Mount => may_mount(),
+            Self::Namespaces => may_make_namespaces(),
         };
         (!here).then(|| format!("there is no {} here", self.word()))
     }
@@ -85,6 +89,20 @@ fn may_mount() -> bool {
     let tmpfs = |dir: &Path| Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k", "tmpfs"]).arg(dir).stderr(Stdio::null()).status();
     let mounted = fs::create_dir_all(&dir).is_ok() && tmpfs(&dir).is_ok_and(|status| status.success());
     mounted && Command::new("umount").arg(&dir).status().is_ok_and(|status| status.success())
+}
+
+/// Whether network namespaces and pairs of interfaces can be made here.
+fn may_make_namespaces() -> bool {
+    let ip = |args: &[&str]| {
+        let status = Command::new("ip").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        status.is_ok_and(|status| status.success())
+    };
+    let name = format!("muster-it-{}", std::process::id());
+    let link = format!("mit{}", std::process::id());
+    let made = ip(&["netns", "add", &name]) && ip(&["link", "add", &link, "type", "veth", "peer", "name", "eth0", "netns", &name]);
+    let _ = ip(&["link", "del", &link]);
+    let _ = ip(&["netns", "del", &name]);
+    made
 }
 
 fn answers(program: &str) -> bool {

@@ -23,7 +23,11 @@ pub(crate) struct Server {
     name: String,
     dir: PathBuf,
     data_dir: PathBuf,
+    /// Where it is reached from here.
+    host: String,
     port: u16,
+    /// What is put before its command.
+    within: Vec<OsString>,
     args: Vec<OsString>,
     env: Vec<(&'static str, OsString)>,
     process: Option<Process>,
@@ -45,7 +49,9 @@ impl Server {
             name: name.to_owned(),
             dir: dir.to_owned(),
             data_dir: dir.join(format!("{name}-data")),
+            host: "127.0.0.1".to_owned(),
             port,
+            within: Vec::new(),
             args: Vec::new(),
             env: Vec::new(),
             process: None,
@@ -63,6 +69,12 @@ impl Server {
     pub(crate) fn with_env(mut self, name: &'static str, value: impl Into<OsString>) -> Self {
         self.env.push((name, value.into()));
         self
+    }
+
+    /// Runs it within another command, such as `ip netns exec NAME`, where it is reached at `host`. It must be told to listen there.
+    pub(crate) fn within<A: Into<OsString>>(self, command: impl IntoIterator<Item = A>, host: &str) -> Result<Self> {
+        let client = Client::new(&format!("http://{host}:{}", self.port), None)?;
+        Ok(Self { within: command.into_iter().map(Into::into).collect(), host: host.to_owned(), client, ..self })
     }
 
     /// Gives it another data directory, for example another server's.
@@ -94,11 +106,30 @@ impl Server {
 
     /// Starts it without waiting, for cases in which it refuses to start.
     pub(crate) fn spawn(&self) -> Result<Process> {
-        let mut command = Command::new(MUSTER);
+        let mut words = self.within.iter().cloned().chain([MUSTER.into()]);
+        let mut command = Command::new(words.next().context("a command")?);
         without_settings(&mut command);
-        command.arg("serve").args(["--port", &self.port.to_string()]).arg("--data-dir").arg(self.data_dir()).args(&self.args);
+        command.args(words).arg("serve").args(["--port", &self.port.to_string()]).arg("--data-dir").arg(self.data_dir()).args(&self.args);
         command.env("HOME", &self.dir).envs(self.env.iter().map(|(name, value)| (name, value)));
         Process::spawn("the server", command, &self.log_path())
+    }
+
+    /// Gives it another port, as long as it does not run.
+    pub(crate) fn move_to_another_port(&mut self) -> Result<()> {
+        anyhow::ensure!(self.process.is_none(), "the server runs");
+        self.port = free_port()?;
+        self.client = Client::new(&self.url(), None)?;
+        Ok(())
+    }
+
+    /// What it was called here.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether it was started, and not ended.
+    pub(crate) fn is_running(&self) -> bool {
+        self.process.is_some()
     }
 
     /// Where its data is.
@@ -140,7 +171,7 @@ impl Server {
 
     /// Its address, without a path.
     pub(crate) fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.port)
+        format!("http://{}:{}", self.host, self.port)
     }
 
     /// What it has logged.

@@ -19,10 +19,28 @@ const EVERY: Duration = Duration::from_millis(10);
 
 /// When each task was to be sent, and when somebody had it. The one may be known before the other.
 #[derive(Default)]
-struct Book {
+pub(super) struct Book {
     sent: HashMap<Uuid, Instant>,
     held: HashMap<Uuid, Instant>,
     latencies: Latencies,
+}
+
+impl Book {
+    /// Somebody has a task.
+    pub(super) fn is_there(&mut self, task: Uuid, now: Instant) {
+        match self.sent.remove(&task) {
+            Some(due) => self.latencies.add(now - due),
+            None => drop(self.held.insert(task, now)),
+        }
+    }
+
+    /// What it came to; each that is missing is a failure.
+    pub(super) fn done(mut self, missing: &'static str) -> Latencies {
+        for _ in &self.sent {
+            self.latencies.fail(&anyhow::anyhow!(missing));
+        }
+        self.latencies
+    }
 }
 
 pub(super) async fn run(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()> {
@@ -35,11 +53,11 @@ pub(super) async fn run(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()> 
     }
     tokio::time::sleep(Duration::from_millis(300)).await;
     // What was not compiled, cached or allocated yet does not count.
-    submit_for(&server, &book, bench.sampling / 5).await?;
-    all_held(&book).await;
+    submit_for(&server, &book, bench.sampling / 5, EVERY).await?;
+    all_there(&book).await;
     *lock(&book) = Book::default();
-    submit_for(&server, &book, bench.sampling).await?;
-    all_held(&book).await;
+    submit_for(&server, &book, bench.sampling, EVERY).await?;
+    all_there(&book).await;
     for worker in workers {
         if worker.is_finished() {
             worker.await??;
@@ -47,12 +65,9 @@ pub(super) async fn run(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()> 
             worker.abort();
         }
     }
-    let mut book = std::mem::take(&mut *lock(&book));
-    for _ in &book.sent {
-        book.latencies.fail(&anyhow::anyhow!("a task was not held half a minute after the last one"));
-    }
-    run.put("held.p50", kind.as_str(), book.latencies.percentile(0.5));
-    run.put("held.p99", kind.as_str(), book.latencies.percentile(0.99));
+    let latencies = std::mem::take(&mut *lock(&book)).done("a task was not held half a minute after the last one");
+    run.put("held.p50", kind.as_str(), latencies.percentile(0.5));
+    run.put("held.p99", kind.as_str(), latencies.percentile(0.99));
     let database = server.stop()?;
     let commits = Copier::new(&database, &CREATE).await?.single_commits(500).await?;
     let trips = bench.bare.round_trips(1_000).await?;
@@ -63,8 +78,8 @@ pub(super) async fn run(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()> 
     Ok(())
 }
 
-/// Waits until everything that was sent is held: on a busy machine that takes its time, and counts as such.
-async fn all_held(book: &Mutex<Book>) {
+/// Waits until everything that was sent is there: on a busy machine that takes its time, and counts as such.
+pub(super) async fn all_there(book: &Mutex<Book>) {
     for _ in 0..3_000 {
         if lock(book).sent.is_empty() {
             return;
@@ -73,8 +88,8 @@ async fn all_held(book: &Mutex<Book>) {
     }
 }
 
-/// Submits a task every 10 ms, each at its time even if the one before it is not answered yet.
-async fn submit_for(server: &Server, book: &Arc<Mutex<Book>>, how_long: Duration) -> Result<()> {
+/// Submits a task `every` so often, each at its time even if the one before it is not answered yet.
+pub(super) async fn submit_for(server: &Server, book: &Arc<Mutex<Book>>, how_long: Duration, every: Duration) -> Result<()> {
     let request = Arc::new(submit(server.address, &json!({ "any": true })));
     let mut idle = vec![server.connect().await?];
     let (back, mut free) = tokio::sync::mpsc::unbounded_channel();
@@ -82,7 +97,7 @@ async fn submit_for(server: &Server, book: &Arc<Mutex<Book>>, how_long: Duration
     while at < how_long {
         tokio::time::sleep_until((begun + at).into()).await;
         let due = begun + at;
-        at += EVERY;
+        at += every;
         while let Ok(connection) = free.try_recv() {
             idle.push(connection);
         }
@@ -114,17 +129,11 @@ async fn wait_for_work(mut worker: Worker, mut connection: crate::http::Connecti
     loop {
         let task = worker.take(&mut connection).await?;
         let now = Instant::now();
-        {
-            let mut book = lock(&book);
-            match book.sent.remove(&task) {
-                Some(due) => book.latencies.add(now - due),
-                None => drop(book.held.insert(task, now)),
-            }
-        }
+        lock(&book).is_there(task, now);
         connection.ask(&worker.complete(task, None)).await?.text().context("finishing")?;
     }
 }
 
-fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
+pub(super) fn lock(book: &Mutex<Book>) -> std::sync::MutexGuard<'_, Book> {
     book.lock().unwrap_or_else(PoisonError::into_inner)
 }
