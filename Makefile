@@ -1,6 +1,6 @@
 # What people type. Each target is a script in scripts/, so that it can be read and run by hand.
 .DEFAULT_GOAL := help
-.PHONY: help run test demo bench fuzz network-chaos conformance fmt lint doc deny clean
+.PHONY: help run test demo network-demo bench fuzz network-chaos conformance fmt lint doc deny clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -13,6 +13,9 @@ test: ## everything that must pass: format, lints, docs, licences, tests
 
 demo: ## the main job offline, start to end, against a fake language model
 	@scripts/demo.sh
+
+network-demo: ## three servers that find each other and work together, offline, start to end
+	@scripts/network-demo.sh
 
 bench: ## measures speed and memory beside the limits of this machine; ONLY=creates,held COMPARE=FILE.json
 	@scripts/bench.sh

@@ -6,6 +6,8 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 
 missing=()
 command -v rg >/dev/null || missing+=(ripgrep)
+command -v jq >/dev/null || missing+=(jq)
+command -v curl >/dev/null || missing+=(curl)
 [ -n "${TEST_POSTGRES_URL:-}" ] || "$root/scripts/postgres.sh" find >/dev/null 2>&1 || missing+=(postgresql)
 [ ${#missing[@]} -gt 0 ] || exit 0
 

@@ -113,7 +113,7 @@ pub mod kind {
     pub const AGENT_UP: &str = "agent.up";
     /// An agent of others is not there, or is another one now.
     pub const AGENT_DOWN: &str = "agent.down";
-    /// Another server is known, or known at another address.
+    /// Another server is known, for the first time or again after it was removed.
     pub const PEER_JOINED: &str = "peer.joined";
     /// A peer is followed.
     pub const PEER_UP: &str = "peer.up";

@@ -116,8 +116,7 @@ impl Write for PutPeer {
         }
         let put = PUT.on(tx.dialect()).bind(self.server_id.to_string()).bind(self.name.clone()).bind(self.url.clone()).bind(self.now.0);
         tx.execute_aside(put).await?;
-        let is_news = known.is_none_or(|known| known.removed || known.name != self.name || known.url != self.url);
-        if is_news {
+        if known.is_none_or(|known| known.removed) {
             tx.event(event(kind::PEER_JOINED, self.server_id, self.now, json!({ "name": self.name, "url": self.url })));
         }
         Ok(())
