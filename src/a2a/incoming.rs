@@ -92,7 +92,7 @@ pub(super) fn message_of(request: &SendMessageRequest, agent: Option<&Agent>, na
 /// What the task keeps of its message.
 fn kept(message: &a2a::Message) -> Metadata {
     let hops = message.metadata.get(HOPS_KEY).map(|hops| (HOPS_KEY.to_owned(), hops.clone()));
-    Metadata::from_iter([(MESSAGE_KEY.to_owned(), json!({ "message": message }))].into_iter().chain(hops))
+    [(MESSAGE_KEY.to_owned(), json!({ "message": message }))].into_iter().chain(hops).collect()
 }
 
 /// The text of a file.

@@ -108,8 +108,8 @@ async fn send(app: &App, url: &str, token: &str, welcome: &Welcome) -> Result<()
         let lines = feed.next().await.map_err(|error| PeerError::Unreachable(error.to_string()))?;
         let Some(lines) = lines else { return Err(PeerError::Unreachable("it was removed".to_owned())) };
         for lines in pieces(&lines) {
-            let taken: PushTaken = http::post(url, PUSH, Some(token), &Pushed { lines }).await?;
-            if taken.followed {
+            let answer: PushTaken = http::post(url, PUSH, Some(token), &Pushed { lines }).await?;
+            if answer.followed {
                 return std::future::pending().await;
             }
         }

@@ -20,13 +20,13 @@ const EVERY: Duration = Duration::from_millis(2);
 const MISSED: usize = 100_000;
 const COORDINATIONS: usize = 200;
 const IDLE_SERVERS: usize = 20;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 /// Servers on databases of their own, each joined to the first.
 async fn joined(bench: &Bench, kind: Kind, count: usize) -> Result<Vec<Server>> {
     let mut servers: Vec<Server> = Vec::new();
     for n in 0..count {
-        let connect = servers.first().map(|first| first.url());
+        let connect = servers.first().map(Server::url);
         let server = Server::start_as(bench.databases.fresh(kind).await?, &format!("Server-{n}"), connect.as_deref()).await?;
         servers.push(server);
     }
@@ -132,7 +132,7 @@ pub(super) async fn idle(bench: &Bench, kind: Kind, run: &mut Run) -> Result<()>
     let used = || servers.iter().map(|server| server.meter().cpu()).sum::<Duration>();
     let (before, begun) = (used(), Instant::now());
     tokio::time::sleep(bench.sampling.max(Duration::from_secs(2))).await;
-    let share = (used() - before).as_secs_f64() / begun.elapsed().as_secs_f64();
+    let share = used().saturating_sub(before).as_secs_f64() / begun.elapsed().as_secs_f64();
     run.put("idlenet.cores", kind.as_str(), Reading::single(share * 100.0).noted(format!("{count} servers")));
     Ok(())
 }
