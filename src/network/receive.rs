@@ -90,9 +90,6 @@ impl Receiver {
 
     /// Takes in lines, in order.
     pub(super) async fn take(&mut self, lines: Vec<Line>) -> Result<(), PeerError> {
-        if lines.iter().all(|line| matches!(line, Line::Told(_))) {
-            self.link.note_idle(&self.app);
-        }
         for line in lines {
             match line {
                 Line::Begin { place, fault } => {
@@ -104,6 +101,12 @@ impl Receiver {
                 Line::State(state) => self.state(*state).await?,
                 Line::Event(event) => self.event(*event).await?,
                 Line::Told(place) => {
+                    if place.epoch.len() > LONGEST_TEXT || place.epoch.chars().any(char::is_control) {
+                        return Err(PeerError::Fault("it tells a place that cannot be".to_owned()));
+                    }
+                    if place == self.read {
+                        self.link.note_idle(&self.app);
+                    }
                     self.read = place;
                     self.drop_lies();
                     self.keep().await?;

@@ -4,6 +4,7 @@ use super::net::{DOWN, LIMIT, SLACK, all_up, happen, hold, id, joining, named, p
 use crate::support::{Cx, cases};
 use anyhow::{Context as _, Result, ensure};
 use muster_protocol::peer::{AddPeer, PeerState};
+use serde_json::json;
 use std::time::{Duration, Instant};
 
 cases! {
@@ -101,6 +102,11 @@ async fn a_peer_at_a_new_address_is_found_again(cx: &Cx) -> Result<()> {
         let known = server.client().peers().await?.into_iter().filter(|peer| peer.name == "C").count();
         ensure!(known == 1, "C is known {known} times");
     }
+    // Its agents have moved with it.
+    let message = json!({ "role": "user", "messageId": "m1", "parts": [{ "kind": "text", "text": "status report" }] });
+    let request = json!({ "jsonrpc": "2.0", "id": 1, "method": "message/send", "params": { "message": message } });
+    let answer = a.post("/agents/Monitor-C", &request).await?;
+    ensure!(answer["result"]["status"]["state"] == "completed", "Monitor-C answers {answer}");
     all_up(&[&a, &b, &c]).await?;
     same_everywhere(&[&a, &b, &c]).await.map(drop)
 }

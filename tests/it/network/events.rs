@@ -1,7 +1,7 @@
 //! Events on every server: once, with their origin, in its order.
 
 use super::net::{LIMIT, all_up, count_of, happen, id, joining, log, named, same_everywhere, star};
-use crate::support::{CutProxy, Cx, cases, wait_for};
+use crate::support::{CutProxy, Cx, Postgres, cases, wait_for};
 use anyhow::{Result, ensure};
 use muster_protocol::event::kind;
 use muster_protocol::peer::AddPeer;
@@ -13,6 +13,7 @@ cases! {
         only_what_is_shared_is_told,
         a_large_event_is_told_whole,
         what_is_missing_at_one_is_taken_from_another;
+    [Postgres] => servers_on_postgresql_know_the_same;
 }
 
 async fn events_are_on_every_server_once_and_in_order(cx: &Cx) -> Result<()> {
@@ -98,5 +99,23 @@ async fn what_is_missing_at_one_is_taken_from_another(cx: &Cx) -> Result<()> {
         happen(&a, 40).await?;
     }
     all_up(&[&a, &b, &c]).await?;
+    same_everywhere(&[&a, &b, &c]).await.map(drop)
+}
+
+async fn servers_on_postgresql_know_the_same(cx: &Cx) -> Result<()> {
+    let on_postgres = async |server: crate::support::Server| -> Result<_> {
+        Ok(server.with_args(["--database-url".to_owned(), Postgres::fresh_database().await?]))
+    };
+    let mut a = on_postgres(named(cx, "A")?).await?.launch().await?;
+    let b = on_postgres(joining(cx, "B", &[&a])?).await?.launch().await?;
+    let c = joining(cx, "C", &[&b])?.launch().await?;
+    all_up(&[&a, &b, &c]).await?;
+    tokio::try_join!(happen(&a, 60), happen(&b, 60), happen(&c, 60))?;
+    same_everywhere(&[&a, &b, &c]).await?;
+    a.kill().await?;
+    happen(&c, 60).await?;
+    a.restart().await?;
+    all_up(&[&a, &b, &c]).await?;
+    happen(&a, 20).await?;
     same_everywhere(&[&a, &b, &c]).await.map(drop)
 }

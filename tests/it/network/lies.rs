@@ -52,6 +52,7 @@ async fn a_peer_that_says_what_cannot_be_is_shown_with_its_fault_and_nothing_els
         (Liar::start("a-page", own(vec!["<html>\n<body>\n".to_owned()])).await?, "cannot be read"),
         (Liar::start("without-subject", own(vec![format!("{}\n", json!({ "event": malformed }))])).await?, "cannot be"),
         (Liar::start("number-0", |id| Some(vec![line(id, EPOCH, 0, 1)])).await?, "no number"),
+        (Liar::start("nowhere", own(vec![json!({ "told": { "epoch": "\0", "sequence": 1 } }).to_string() + "\n"])).await?, "a place"),
         (Liar::start("endless-line", own(vec!["x".repeat(5 << 20)])).await?, "more than 4 MiB"),
         (Liar::start("crowd", own(vec![format!("{crowd}\n")])).await?, "3000 agents"),
         (Liar::start("wide", own(vec![format!("{wide}\n")])).await?, "cannot be"),
@@ -174,7 +175,7 @@ async fn peers_that_are_not_there_do_not_take_the_place_of_others(cx: &Cx) -> Re
     until_peer(&a, "ghost0", LIMIT, |peer| peer.state == PeerState::Down).await?;
     let c = super::net::joining(cx, "C", &[&a])?.launch().await?;
     all_up(&[&a, &c]).await?;
-    let heard = c.client().peers().await?;
-    ensure!(heard.iter().all(|peer| !peer.name.starts_with("ghost")), "A tells of those that it never met");
+    let ghosts = a.client().peers().await?.into_iter().filter(|peer| peer.name.starts_with("ghost")).count();
+    ensure!(ghosts <= 50, "{ghosts} servers are tried that nobody has met");
     Ok(())
 }
