@@ -91,7 +91,7 @@ mod tests {
     use muster_protocol::peer::Place;
     use serde_json::json;
 
-    fn event(kind: &str, number: u64, data: serde_json::Value) -> Event {
+    fn event(kind: &str, number: u64, data: &serde_json::Value) -> Event {
         serde_json::from_value(json!({
             "specversion": "1.0", "id": "00000000-0000-0000-0000-000000000001", "source": "/", "type": kind, "subject": "s",
             "time": "2026-01-01T00:00:00.000Z", "datacontenttype": "application/json", "data": data, "sequence": 1,
@@ -102,9 +102,9 @@ mod tests {
 
     #[test]
     fn only_the_next_event_of_an_origin_is_kept() {
-        let told = |number| step(5, &event("task.completed", number, json!({})));
+        let told = |number| step(5, &event("task.completed", number, &json!({})));
         assert_eq!((told(5), told(6), told(7)), (Step::Known, Step::Next(6), Step::Hole));
-        let gap = |from, to| step(5, &event("log.gap", to, json!({ "from": from, "to": to })));
+        let gap = |from, to| step(5, &event("log.gap", to, &json!({ "from": from, "to": to })));
         assert_eq!((gap(6, 9), gap(3, 9), gap(7, 9), gap(1, 5)), (Step::Next(9), Step::Next(9), Step::Hole, Step::Known));
     }
 
