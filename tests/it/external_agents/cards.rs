@@ -186,13 +186,15 @@ fn is_streamed(method: &str) -> bool {
 /// No answer, or a stream without an event.
 async fn silence(streams: bool, kept: Arc<()>) -> Response {
     if !streams {
-        let _kept = kept;
-        return std::future::pending().await;
+        let never = std::future::pending().await;
+        drop(kept);
+        return never;
     }
     let body = futures_util::stream::once(async { Ok::<_, std::io::Error>(": nothing\n\n".to_owned()) }).chain(futures_util::stream::once(
         async move {
-            let _kept = kept;
-            std::future::pending().await
+            let never = std::future::pending().await;
+            drop(kept);
+            never
         },
     ));
     ([(header::CONTENT_TYPE, "text/event-stream")], Body::from_stream(body)).into_response()
