@@ -14,7 +14,7 @@ fn a_tiny_run_measures_without_an_error_and_keeps_its_results() {
         .arg(&saved)
         .args([
             "--only",
-            "raw,creates,lives,registrations,list,viewer,sends,subscribers,tasks",
+            "raw,creates,lives,registrations,list,viewer,sends,subscribers,tasks,events,catchup,coordination,idlenet",
             "--rounds",
             "1",
             "--seconds",
@@ -37,6 +37,9 @@ fn a_tiny_run_measures_without_an_error_and_keeps_its_results() {
         "sends.rate",
         "subscribers.p99",
         "tasks.p50",
+        "events.p99",
+        "catchup.rate",
+        "coordination.p50",
     ] {
         let columns = run["readings"][row].as_object().unwrap_or_else(|| panic!("no {row} in {run}"));
         for (column, reading) in columns {
