@@ -24,7 +24,7 @@ pub(super) enum PeerError {
     #[error("it cannot be reached: {0}")]
     Unreachable(String),
     /// What is there is no Muster server, or one that says something else.
-    #[error("what answers there is no server of Muster: {0}")]
+    #[error("what answers there is no server of Muster: {0} (an A2A agent is added with `muster agents add`)")]
     NotMuster(String),
     /// It refused.
     #[error("{message}")]
