@@ -29,6 +29,7 @@ statements! {
     WAITING_FOR: "SELECT name FROM agents a WHERE EXISTS (SELECT 1 FROM tasks WHERE state = 'submitted' AND held = 0
         AND target_worker = 'agents/' || a.name)";
     REMOTE: "SELECT remote_task, remote_context FROM relays WHERE task_id = $1 AND attempt = $2";
+    OF_PEER: "SELECT name FROM agents WHERE name = $1 AND kind = 'peer'";
     CONTEXT: "SELECT remote_context FROM relays WHERE context_id = $1 AND agent = $2 AND remote_context <> '' ORDER BY task_id DESC LIMIT 1";
     PUT: "INSERT INTO relays (task_id, attempt, context_id, agent, remote_task, remote_context) VALUES ($1, $2, $3, $4, $5, $6)
         ON CONFLICT (task_id, attempt) DO UPDATE SET remote_task = excluded.remote_task, remote_context = excluded.remote_context";
@@ -99,9 +100,27 @@ impl Write for TakeRelays {
         let ids: Vec<TaskId> = tx.all(next).await?.iter().map(|row| row.parsed("id")).collect::<sqlx::Result<_>>()?;
         let mut taken = Vec::new();
         for id in ids {
-            taken.extend(super::claim::give_to_relay(tx, id, &holder, self.now).await?);
+            let Some(record) = super::claim::give_to_relay(tx, id, &holder, self.now).await? else { continue };
+            if self.is_for_peer(tx).await? {
+                self.begin(tx, &record).await?;
+            }
+            taken.push(record);
         }
         Ok(taken)
+    }
+}
+
+impl TakeRelays {
+    async fn is_for_peer(&self, tx: &mut Tx<'_>) -> sqlx::Result<bool> {
+        let row = tx.optional(OF_PEER.on(tx.dialect()).bind(self.agent.clone())).await?;
+        Ok(row.is_some())
+    }
+
+    /// A peer recognises a message that is sent again, so that it makes no difference whether it was sent: the attempt is begun with the taking.
+    async fn begin(&self, tx: &mut Tx<'_>, record: &TaskRecord) -> sqlx::Result<()> {
+        let (task, attempt, context) = (record.task.id, record.task.attempt, record.task.context_id.clone());
+        NoteRemote { task, attempt, context, agent: self.agent.clone(), remote: Remote::default() }.apply(tx).await?;
+        BeginRelay { task, attempt, now: self.now }.apply(tx).await
     }
 }
 

@@ -17,6 +17,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::OnceLock;
 use std::time::Duration;
 use url::Url;
 
@@ -127,11 +128,26 @@ pub struct Agent {
     token: Option<String>,
 }
 
+/// How long a connection that nobody uses is kept: shorter than agents keep it, so that none is used while its agent closes it.
+const KEPT: Duration = Duration::from_secs(2);
+
+/// One client for all agents of this machine, and one for all others: making one costs as much as a request.
 fn http_for(url: &Url) -> Result<reqwest::Client, A2aError> {
-    let http = http::builder(url).redirect(Policy::none()).connect_timeout(CONNECT).tcp_nodelay(true);
-    http.user_agent(concat!("muster/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|e| A2aError::NotReached { at: url.to_string(), reason: innermost(&e) })
+    static LOCAL: OnceLock<reqwest::Client> = OnceLock::new();
+    static LOCAL_TLS: OnceLock<reqwest::Client> = OnceLock::new();
+    static OTHERS: OnceLock<reqwest::Client> = OnceLock::new();
+    let kept = match (http::is_loopback(url), url.scheme()) {
+        (true, "https") => &LOCAL_TLS,
+        (true, _) => &LOCAL,
+        (false, _) => &OTHERS,
+    };
+    if let Some(http) = kept.get() {
+        return Ok(http.clone());
+    }
+    let http = http::builder(url).redirect(Policy::none()).connect_timeout(CONNECT).tcp_nodelay(true).pool_idle_timeout(KEPT);
+    let http = http.user_agent(concat!("muster/", env!("CARGO_PKG_VERSION"))).build();
+    let http = http.map_err(|e| A2aError::NotReached { at: url.to_string(), reason: innermost(&e) })?;
+    Ok(kept.get_or_init(|| http).clone())
 }
 
 /// Reads the card at exactly this address; `known` is the tag of the one that is had.

@@ -13,6 +13,7 @@ use crate::store::relays::{EndRelay, NoteRemote, Remote};
 use crate::store::stream::{AppendEntries, AppendOutcome};
 use crate::store::tasks::TaskRecord;
 use crate::sync::lock;
+use futures_util::future::join;
 use muster_protocol::a2a::StreamResponse;
 use muster_protocol::client::a2a::{A2aError, Agent, Events};
 use muster_protocol::ids::{ContextId, InteractionId, TaskId, WorkerId};
@@ -69,11 +70,11 @@ pub(super) struct Relay {
 /// Why a task fails: a stable code and a sentence.
 pub(super) type Failure = (&'static str, String);
 
-/// Relays a task that is held for an agent, from where it is.
+/// Relays a task that is held for an agent, from where it is; `is_new` is whether it was just given to it.
 ///
 /// # Errors
 /// Of the store; it is taken up again then.
-pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreError> {
+pub(super) async fn relay(app: &App, record: TaskRecord, is_new: bool) -> Result<(), StoreError> {
     let Some(holder) = record.holder.clone() else { return Ok(()) };
     let name = agent_of(&holder).unwrap_or_default();
     let (task, attempt) = (record.task.id, record.task.attempt);
@@ -111,7 +112,8 @@ pub(super) async fn relay(app: &App, record: TaskRecord) -> Result<(), StoreErro
         pause: SOON,
         holder,
     };
-    match app.store.remote_of(task, attempt).await? {
+    let remote = if is_new { None } else { app.store.remote_of(task, attempt).await? };
+    match remote {
         None => relay.begin(&record.task, false).await?,
         Some(remote) if remote.task.is_empty() && record.cancel_asked_at.is_some() => relay.end_unconfirmed().await?,
         Some(remote) if remote.task.is_empty() && relay.of_peer => relay.begin(&record.task, true).await?,
@@ -216,6 +218,7 @@ impl Relay {
             Some(error @ A2aError::Refused { .. }) => self.fail(not_delivered(&error)).await,
             // It is taken up again, and the message sent once more.
             _ if self.of_peer => {
+                self.app.relays.fall_behind();
                 self.over = true;
                 Ok(())
             }
@@ -285,37 +288,44 @@ impl Relay {
         if [&now_named.task, &now_named.context].iter().any(|id| id.len() > LONGEST_ID || id.contains('\0')) {
             return self.fail(("agent_malformed", "the agent names its task in a way that cannot be kept".to_owned())).await;
         }
-        if now_named != self.noted {
-            self.noted = now_named;
-            self.note_remote().await?;
-        }
-        for news in news {
-            match news {
-                News::Text(delta) => self.tell(EntryKind::Text, &delta).await?,
-                News::Made(made) => self.tell(EntryKind::Artifact, &made).await?,
-                News::Said(text) => {
-                    let note = StatusNote { state: TaskState::Working.as_str().to_owned(), message: Some(text), ..StatusNote::default() };
-                    self.tell(EntryKind::Status, &note).await?;
-                }
+        let is_new_name = now_named != self.noted;
+        self.noted = now_named;
+        let now = self.app.now();
+        let entries = news.iter().map(|news| match news {
+            News::Text(delta) => Entry::new(0, now, EntryKind::Text, delta),
+            News::Made(made) => Entry::new(0, now, EntryKind::Artifact, made),
+            News::Said(text) => {
+                let note =
+                    StatusNote { state: TaskState::Working.as_str().to_owned(), message: Some(text.clone()), ..StatusNote::default() };
+                Entry::new(0, now, EntryKind::Status, &note)
             }
-        }
+        });
+        let entries = entries.collect();
+        // The name goes first, and both with one commit.
+        let (app, note) = (self.app.clone(), self.noting());
+        let noted = async { if is_new_name { app.store.write(note).await } else { Ok(()) } };
+        let (noted, told) = join(noted, self.tell_all(entries)).await;
+        noted.and(told)?;
         self.follow_questions().await
     }
 
     /// Adds an entry to the stream of the task.
     pub(super) async fn tell(&mut self, kind: EntryKind, data: &impl Serialize) -> Result<(), StoreError> {
-        if self.over {
+        self.tell_all(vec![Entry::new(0, self.app.now(), kind, data)]).await
+    }
+
+    /// Adds entries, in order and together.
+    async fn tell_all(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        if self.over || entries.is_empty() {
             return Ok(());
         }
-        let now = self.app.now();
-        let entry = Entry::new(0, now, kind, data);
-        self.told += entry.data.get().len();
+        self.told += entries.iter().map(|entry| entry.data.get().len()).sum::<usize>();
         if self.told > MOST_TOLD {
             let error = format!("the agent told more than {} MiB", MOST_TOLD >> 20);
             return Box::pin(self.fail(("agent_told_too_much", error))).await;
         }
         let (task, attempt, worker) = (self.task, Some(self.attempt), self.holder.clone());
-        let append = AppendEntries { task, worker, instance: None, attempt, entries: vec![entry], first_seq: None, now };
+        let append = AppendEntries { task, worker, instance: None, attempt, entries, first_seq: None, now: self.app.now() };
         if !matches!(self.app.store.write(append).await?, AppendOutcome::Taken { .. }) {
             self.give_up().await;
         }
@@ -323,8 +333,12 @@ impl Relay {
     }
 
     pub(super) async fn note_remote(&self) -> Result<(), StoreError> {
+        self.app.store.write(self.noting()).await
+    }
+
+    fn noting(&self) -> NoteRemote {
         let (task, attempt, context, agent) = (self.task, self.attempt, self.context.clone(), self.agent.clone());
-        self.app.store.write(NoteRemote { task, attempt, context, agent, remote: self.noted.clone() }).await
+        NoteRemote { task, attempt, context, agent, remote: self.noted.clone() }
     }
 
     /// The agent was heard of.

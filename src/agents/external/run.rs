@@ -49,7 +49,7 @@ impl Relays {
         self.fall_behind();
     }
 
-    fn fall_behind(&self) {
+    pub(super) fn fall_behind(&self) {
         self.behind.store(true, Ordering::Release);
     }
 }
@@ -78,7 +78,7 @@ pub async fn relay_waiting(app: &App) -> Result<(), StoreError> {
         return Ok(());
     }
     match app.store.held_by_agents().await {
-        Ok(held) => held.into_iter().for_each(|record| begin(app, record)),
+        Ok(held) => held.into_iter().for_each(|record| begin(app, record, false)),
         Err(error) => {
             app.relays.fall_behind();
             return Err(error);
@@ -95,11 +95,12 @@ pub(super) async fn relay_next(app: &App, agent: &str) -> Result<(), StoreError>
     }
     let taken = app.store.write(TakeRelays { agent: agent.to_owned(), most, now: app.now() }).await;
     // Of a write whose answer was lost nobody knows what it took.
-    taken.inspect_err(|_| app.relays.fall_behind())?.into_iter().for_each(|record| begin(app, record));
+    taken.inspect_err(|_| app.relays.fall_behind())?.into_iter().for_each(|record| begin(app, record, true));
     Ok(())
 }
 
-fn begin(app: &App, record: TaskRecord) {
+/// `is_new` is whether the attempt was just given to the agent: nothing was sent yet.
+fn begin(app: &App, record: TaskRecord, is_new: bool) {
     let Some(holder) = record.holder.clone() else { return };
     let attempt = (record.task.id, record.task.attempt);
     if !app.relays.enter(attempt, &holder) {
@@ -112,7 +113,7 @@ fn begin(app: &App, record: TaskRecord) {
     }
     app.life.spawn_isolated("relay", async move {
         let app = entered.app.clone();
-        if let Err(error) = relay(&app, record).await {
+        if let Err(error) = relay(&app, record, is_new).await {
             tracing::warn!(task.id = %attempt.0, %error, "a relay was given up; it is taken up again");
         }
         drop(entered);

@@ -28,14 +28,19 @@ impl Relay {
         let until = Instant::now() + TRIES;
         let mut pause = SOON;
         while self.is_wanted().await? {
-            // From here on nobody knows whether it was sent, until it is known that it was not.
-            self.note_remote().await?;
+            // From here on nobody knows whether it was sent, until it is known that it was not. Of a peer's that was noted when it was given to it.
+            if !self.of_peer {
+                self.note_remote().await?;
+            }
             match self.deliver(message.clone()).await? {
+                Ok(()) if self.of_peer => return Ok(()),
                 Ok(()) => return self.app.store.write(BeginRelay { task: self.task, attempt: self.attempt, now: self.app.now() }).await,
                 Err(error) if may_repeat(&error) || (self.of_peer && matches!(error, A2aError::Lost { .. })) => {
                     may_be_there |= !may_repeat(&error);
                     if !may_be_there {
-                        self.app.store.write(ForgetRemote { task: self.task, attempt: self.attempt }).await?;
+                        if !self.of_peer {
+                            self.app.store.write(ForgetRemote { task: self.task, attempt: self.attempt }).await?;
+                        }
                         if Instant::now() + pause >= until {
                             return self.fail(not_delivered(&error)).await;
                         }
