@@ -2,6 +2,7 @@
 
 mod a2a;
 mod access;
+mod across;
 mod api_codebases;
 mod api_events;
 mod api_sessions;
@@ -66,6 +67,7 @@ fn main() -> ExitCode {
         quick_start::cases(),
         a2a::cases(),
         external_agents::all(),
+        across::all(),
         coordination::all(),
         runs::cases(),
         failures::cases(),

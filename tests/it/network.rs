@@ -8,7 +8,7 @@ mod events;
 mod liar;
 mod lies;
 mod namespaces;
-mod net;
+pub(crate) mod net;
 mod one_way;
 
 use crate::support::{Case, Cx, Http, cases};

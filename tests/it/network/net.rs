@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How long servers may take to agree, on a busy machine.
-pub(super) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// After so long a peer that is gone must be shown so.
 pub(super) const DOWN: Duration = Duration::from_secs(10);
 /// How much later than the promise is still no failure, as the machine is busy.
@@ -23,18 +23,18 @@ pub(super) const SLACK: Duration = Duration::from_secs(5);
 pub(super) type Lines = BTreeMap<(ServerId, String), Vec<(u64, EventId)>>;
 
 /// A server that is not started yet, called as it is here.
-pub(super) fn named(cx: &Cx, name: &str) -> Result<Server> {
+pub(crate) fn named(cx: &Cx, name: &str) -> Result<Server> {
     Ok(Server::new(cx.dir(), name)?.with_args(["--name", name]))
 }
 
 /// The same with servers to join.
-pub(super) fn joining(cx: &Cx, name: &str, to: &[&Server]) -> Result<Server> {
+pub(crate) fn joining(cx: &Cx, name: &str, to: &[&Server]) -> Result<Server> {
     let urls: Vec<_> = to.iter().map(|server| server.url()).collect();
     Ok(named(cx, name)?.with_args(["--connect".to_owned(), urls.join(",")]))
 }
 
 /// Servers `A`, `B`, .. that run, each joined to the first.
-pub(super) async fn star(cx: &Cx, names: &[&str]) -> Result<Vec<Server>> {
+pub(crate) async fn star(cx: &Cx, names: &[&str]) -> Result<Vec<Server>> {
     let mut servers: Vec<Server> = Vec::new();
     for name in names {
         let to: Vec<&Server> = servers.first().into_iter().collect();
@@ -74,7 +74,7 @@ pub(super) async fn until_state(server: &Server, name: &str, state: PeerState, l
 }
 
 /// Waits until each of these follows each other.
-pub(super) async fn all_up(servers: &[&Server]) -> Result<()> {
+pub(crate) async fn all_up(servers: &[&Server]) -> Result<()> {
     for server in servers {
         for other in servers.iter().filter(|other| other.name() != server.name()) {
             until_state(server, other.name(), PeerState::Up, LIMIT).await?;
