@@ -187,8 +187,8 @@ impl Network {
 
     /// The peer that shows a token with this hash.
     #[must_use]
-    pub fn peer_of(&self, own: ServerId, hash: TokenHash) -> Option<ServerId> {
-        self.links().iter().map(|link| link.id).find(|peer| self.key.token(*peer, own).hash() == hash)
+    pub fn peer_of(&self, hash: TokenHash) -> Option<ServerId> {
+        lock(&self.links).values().find(|link| link.shows == hash).map(|link| link.id)
     }
 
     /// Where this server is reached, as it tells others.

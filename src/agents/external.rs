@@ -5,6 +5,7 @@ mod card;
 mod relay;
 mod run;
 mod send;
+mod tell;
 
 pub use card::NoCard;
 pub use run::{Relays, relay_waiting};

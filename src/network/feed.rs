@@ -1,4 +1,4 @@
-//! What a peer reads here: what there is, what happens, and every two seconds a sign that this server is there.
+//! What a peer reads here: what there is, what happens, and every few seconds a sign that this server is there.
 
 use crate::app::App;
 use crate::domain::federation::resume;
@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 /// How often something is said.
-const SIGN: Duration = Duration::from_secs(2);
+const SIGN: Duration = Duration::from_millis(2_500);
 /// How many events are read at once.
 const PAGE: u32 = 500;
 

@@ -5,6 +5,7 @@ use super::http::PeerError;
 use super::receive::Receiver;
 use super::{Network, hello};
 use crate::app::App;
+use crate::auth::TokenHash;
 use crate::store::events::RecordEvent;
 use crate::store::peers::event;
 use crate::sync::lock;
@@ -18,8 +19,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-/// After this long without a word a peer is down; it says something every two seconds.
-pub(super) const SILENCE: Duration = Duration::from_secs(6);
+/// After this long without a word a peer is down; it says something every two and a half.
+pub(super) const SILENCE: Duration = Duration::from_secs(8);
 /// The shortest and the longest pause before a peer is tried again.
 const SOON: Duration = Duration::from_millis(250);
 const LATE: Duration = Duration::from_secs(5);
@@ -35,6 +36,8 @@ const LOOKS: u32 = 5;
 pub struct Link {
     /// Who.
     pub id: ServerId,
+    /// What it shows with its requests.
+    pub(super) shows: TokenHash,
     pub(super) status: Mutex<Status>,
     /// Rung when the peer may be there again.
     pub(super) wake: Notify,
@@ -105,7 +108,8 @@ pub(super) fn ensure(app: &App, id: ServerId, name: &str, url: &str, place: Opti
         place: place.unwrap_or_default(),
     };
     let (wake, gone) = (Notify::new(), CancellationToken::new());
-    let link = Arc::new(Link { id, status: Mutex::new(status), wake, gone, pushed: tokio::sync::Mutex::default() });
+    let shows = network.key.token(id, app.store.identity().server_id).hash();
+    let link = Arc::new(Link { id, shows, status: Mutex::new(status), wake, gone, pushed: tokio::sync::Mutex::default() });
     links.insert(id, Arc::clone(&link));
     drop(links);
     app.life.spawn_isolated("link to a peer", keep(app.clone(), Arc::clone(&link)));

@@ -90,7 +90,8 @@ impl Receiver {
 
     /// Takes in lines, in order.
     pub(super) async fn take(&mut self, lines: Vec<Line>) -> Result<(), PeerError> {
-        for line in lines {
+        let mut lines = lines.into_iter().peekable();
+        while let Some(line) = lines.next() {
             match line {
                 Line::Begin { place, fault } => {
                     if let Some(fault) = fault {
@@ -109,8 +110,11 @@ impl Receiver {
                     }
                     self.read = place;
                     self.drop_lies();
-                    self.keep().await?;
-                    self.link.is_right(&self.app);
+                    // Where more has come already, it is kept with that: one write for all that waits.
+                    if !matches!(lines.peek(), Some(Line::Event(_))) {
+                        self.keep().await?;
+                        self.link.is_right(&self.app);
+                    }
                 }
                 Line::Heard(true) => self.unheard = None,
                 Line::Heard(false) => self.unheard = self.unheard.or(Some(self.app.clock.uptime())),

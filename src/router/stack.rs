@@ -136,7 +136,7 @@ pub(super) async fn guard(State((app, access)): State<(App, Access)>, mut reques
     let find = async |hash: crate::auth::TokenHash| {
         // Without a key of the network, whoever is on this machine could be a peer, and nobody else.
         if (is_local || app.network.key.is_set())
-            && let Some(peer) = app.network.peer_of(app.store.identity().server_id, hash)
+            && let Some(peer) = app.network.peer_of(hash)
         {
             return Ok(Some(StoredToken::of_peer(peer, &hash.to_hex())));
         }

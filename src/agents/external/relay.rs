@@ -5,21 +5,17 @@ use super::card::client_of;
 use super::send::not_delivered;
 use crate::app::App;
 use crate::domain::lease::{Phase, Renewal};
-use crate::domain::mirror::{Mirror, News};
+use crate::domain::mirror::Mirror;
 use crate::store::StoreError;
 use crate::store::attempts::MarkReconnected;
 use crate::store::external::agent_of;
-use crate::store::relays::{EndRelay, NoteRemote, Remote};
-use crate::store::stream::{AppendEntries, AppendOutcome};
+use crate::store::relays::{EndRelay, Remote};
 use crate::store::tasks::TaskRecord;
 use crate::sync::lock;
-use futures_util::future::join;
 use muster_protocol::a2a::StreamResponse;
 use muster_protocol::client::a2a::{A2aError, Agent, Events};
 use muster_protocol::ids::{ContextId, InteractionId, TaskId, WorkerId};
-use muster_protocol::stream::{Entry, EntryKind, StatusNote};
 use muster_protocol::task::TaskState;
-use serde::Serialize;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -31,10 +27,6 @@ const OF_LEASE: u32 = 3;
 /// The shortest and the longest time between two looks at a task.
 pub(super) const SOON: Duration = Duration::from_millis(500);
 pub(super) const LATE: Duration = Duration::from_secs(10);
-/// The most that a task may tell, in bytes.
-const MOST_TOLD: usize = 256 << 20;
-/// The longest id that is kept.
-const LONGEST_ID: usize = 1_000;
 
 /// A task under way.
 #[expect(clippy::struct_excessive_bools, reason = "they are independent of each other")]
@@ -174,14 +166,14 @@ impl Relay {
                         quiet = Instant::now() + self.silence();
                         self.renew().await?;
                         let was_unnamed = self.mirror.task_id.is_empty();
-                        self.take(event).await?;
+                        let events = self.with_what_is_there(event);
+                        self.take_all(events).await?;
                         // What was asked of it before it had a name waits.
                         if was_unnamed {
                             self.heed().await?;
                         }
                     }
                     ended => {
-                        self.events = None;
                         next_look = Instant::now();
                         self.cut(ended.err()).await?;
                     }
@@ -210,6 +202,7 @@ impl Relay {
 
     /// Its stream is over: with a task it is looked for, without one nobody can know more.
     async fn cut(&mut self, error: Option<A2aError>) -> Result<(), StoreError> {
+        self.events = None;
         if let Some(error) = &error {
             tracing::debug!(task.id = %self.task, %error, "the stream of an agent broke");
         }
@@ -279,66 +272,6 @@ impl Relay {
             Err(_) => {}
         }
         Ok(())
-    }
-
-    /// Tells here what is new.
-    pub(super) async fn take(&mut self, event: StreamResponse) -> Result<(), StoreError> {
-        let news = self.mirror.take(event);
-        let now_named = Remote { task: self.mirror.task_id.clone(), context: self.mirror.context_id.clone() };
-        if [&now_named.task, &now_named.context].iter().any(|id| id.len() > LONGEST_ID || id.contains('\0')) {
-            return self.fail(("agent_malformed", "the agent names its task in a way that cannot be kept".to_owned())).await;
-        }
-        let is_new_name = now_named != self.noted;
-        self.noted = now_named;
-        let now = self.app.now();
-        let entries = news.iter().map(|news| match news {
-            News::Text(delta) => Entry::new(0, now, EntryKind::Text, delta),
-            News::Made(made) => Entry::new(0, now, EntryKind::Artifact, made),
-            News::Said(text) => {
-                let note =
-                    StatusNote { state: TaskState::Working.as_str().to_owned(), message: Some(text.clone()), ..StatusNote::default() };
-                Entry::new(0, now, EntryKind::Status, &note)
-            }
-        });
-        let entries = entries.collect();
-        // The name goes first, and both with one commit.
-        let (app, note) = (self.app.clone(), self.noting());
-        let noted = async { if is_new_name { app.store.write(note).await } else { Ok(()) } };
-        let (noted, told) = join(noted, self.tell_all(entries)).await;
-        noted.and(told)?;
-        self.follow_questions().await
-    }
-
-    /// Adds an entry to the stream of the task.
-    pub(super) async fn tell(&mut self, kind: EntryKind, data: &impl Serialize) -> Result<(), StoreError> {
-        self.tell_all(vec![Entry::new(0, self.app.now(), kind, data)]).await
-    }
-
-    /// Adds entries, in order and together.
-    async fn tell_all(&mut self, entries: Vec<Entry>) -> Result<(), StoreError> {
-        if self.over || entries.is_empty() {
-            return Ok(());
-        }
-        self.told += entries.iter().map(|entry| entry.data.get().len()).sum::<usize>();
-        if self.told > MOST_TOLD {
-            let error = format!("the agent told more than {} MiB", MOST_TOLD >> 20);
-            return Box::pin(self.fail(("agent_told_too_much", error))).await;
-        }
-        let (task, attempt, worker) = (self.task, Some(self.attempt), self.holder.clone());
-        let append = AppendEntries { task, worker, instance: None, attempt, entries, first_seq: None, now: self.app.now() };
-        if !matches!(self.app.store.write(append).await?, AppendOutcome::Taken { .. }) {
-            self.give_up().await;
-        }
-        Ok(())
-    }
-
-    pub(super) async fn note_remote(&self) -> Result<(), StoreError> {
-        self.app.store.write(self.noting()).await
-    }
-
-    fn noting(&self) -> NoteRemote {
-        let (task, attempt, context, agent) = (self.task, self.attempt, self.context.clone(), self.agent.clone());
-        NoteRemote { task, attempt, context, agent, remote: self.noted.clone() }
     }
 
     /// The agent was heard of.

@@ -13,7 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 /// How long servers may take to agree, on a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_mins(1);
 /// After so long a peer that is gone must be shown so.
 pub(super) const DOWN: Duration = Duration::from_secs(10);
 /// How much later than the promise is still no failure, as the machine is busy.

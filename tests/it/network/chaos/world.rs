@@ -5,6 +5,7 @@ use super::plan::{Act, SERVERS};
 use crate::support::{CutProxy, Cx, Server, wait_for};
 use anyhow::{Context as _, Result, ensure};
 use muster_protocol::peer::PeerState;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -57,8 +58,10 @@ impl World {
             Act::Start(n) => self.start(n).await,
             Act::Stop(n) if self.answers(n) => self.all[n].server.stop().await.map(drop),
             Act::Kill(n) => self.kill(n).await,
-            Act::Cut(n) => Ok(self.all[n].proxy.refuse(true)),
-            Act::Mend(n) => Ok(self.all[n].proxy.refuse(false)),
+            Act::Cut(n) | Act::Mend(n) => {
+                self.all[n].proxy.refuse(matches!(act, Act::Cut(_)));
+                Ok(())
+            }
             Act::Hold(n) if self.answers(n) => self.hold(n, true),
             Act::Release(n) if self.all[n].is_held => self.hold(n, false),
             Act::Copy(n) => self.copy(n).await,
@@ -175,7 +178,7 @@ impl World {
             if let Err(error) = joined.await {
                 let mut shown = String::new();
                 for server in &servers {
-                    shown.push_str(&format!("\n{}: {:#?}", server.name(), server.client().peers().await));
+                    writeln!(shown, "{}: {:#?}", server.name(), server.client().peers().await)?;
                 }
                 return Err(error.context(format!("{} does not know all of {ids:?}: {shown}", server.name())));
             }
@@ -197,7 +200,8 @@ impl World {
         for one in &self.all {
             let known = async { lines("", &log(&one.server).await?) };
             let known = known.await.map(|known| known.into_iter().map(|(line, events)| (line, events.len())).collect::<Vec<_>>());
-            text.push_str(&format!("\n{}: {known:#?} {:#?}", one.server.name(), one.server.client().peers().await));
+            // Writing to a text does not fail.
+            let _ = writeln!(text, "{}: {known:#?} {:#?}", one.server.name(), one.server.client().peers().await);
         }
         text
     }
