@@ -23,7 +23,7 @@ use crate::store::submit::{Answer, IdempotencyKey, NewTask, SubmitTask};
 use crate::store::tx::NewEvent;
 use crate::tasks::{ANSWERED_MODE, Place};
 use muster_protocol::event::kind;
-use muster_protocol::ids::{ContextId, TaskId};
+use muster_protocol::ids::{ContextId, TaskId, WorkerId};
 use muster_protocol::task::{SubmitTask as Wanted, Target, Task, TaskState};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -202,10 +202,21 @@ impl App {
             Agent::Conformance => self.let_conformance_answer(letter).await,
             Agent::External(external) => self.relay_message(letter, external).await,
             Agent::Machine(machine, _) => {
-                let target = Target { worker: Some(machine.0), codebase: message.codebase.clone(), ..Target::default() };
+                let codebase = match &message.codebase {
+                    None => self.codebase_of(&message, &machine).await?,
+                    named => named.clone(),
+                };
+                let target = Target { worker: Some(machine.0), codebase, ..Target::default() };
                 self.hand_over(letter, target).await
             }
         }
+    }
+
+    /// Where a conversation with a machine goes on.
+    async fn codebase_of(&self, message: &Message, machine: &WorkerId) -> Result<Option<String>, ApiError> {
+        let Some(context) = &message.context_id else { return Ok(None) };
+        let known = self.store.context(context).await?.filter(|known| known.worker_id.as_ref() == Some(machine));
+        Ok(known.and_then(|known| known.codebase_id).map(|codebase| codebase.0))
     }
 
     /// A message that was sent before, and what it became.

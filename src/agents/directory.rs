@@ -72,7 +72,7 @@ impl App {
         workers.retain(|record| !record.gone);
         workers.sort_by(|a, b| (a.worker.registered_at, &a.worker.worker_id).cmp(&(b.worker.registered_at, &b.worker.worker_id)));
         let mut taken: Vec<_> = self.own().iter().flat_map(|agent| self.names_of(agent)).collect();
-        taken.extend(self.store.external_agents().await?.into_iter().map(|agent| agent.name));
+        taken.extend(self.store.agent_names().await?);
         let names = unique_names(&taken, workers.iter().map(|record| record.worker.name.as_str()));
         Ok(names.into_iter().zip(&workers).map(|(name, record)| Machine { name, worker: self.shown(record, &running) }).collect())
     }

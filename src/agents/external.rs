@@ -101,7 +101,7 @@ impl App {
             };
         }
         let mut taken: Vec<_> = self.own().iter().flat_map(|agent| self.names_of(agent)).collect();
-        taken.extend(self.store.external_agents().await?.into_iter().map(|agent| agent.name));
+        taken.extend(self.store.agent_names().await?);
         taken.extend(self.machines().await?.into_iter().map(|machine| machine.name));
         match &wanted.name {
             Some(name) if taken.contains(name) => {

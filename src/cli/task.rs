@@ -98,6 +98,7 @@ fn facts(task: &Task, now: Timestamp) -> Vec<(&'static str, String)> {
     facts.extend(target(&task.target).map(|target| ("target", target)));
     facts.extend(task.worker_id.as_ref().map(|worker| ("worker", worker.to_string())));
     facts.extend((task.codebase_id.as_str() != PENDING_CODEBASE).then(|| ("codebase", task.codebase_id.to_string())));
+    facts.extend(task.metadata.get("forwarded").map(|to| ("forwarded", forwarded(to))));
     facts.push(("mode", task.mode.clone()));
     facts.extend(task.model.clone().map(|model| ("model", model)));
     let labels = task.labels.iter().map(|(key, value)| format!("{key}={value}"));
@@ -117,6 +118,12 @@ fn facts(task: &Task, now: Timestamp) -> Vec<(&'static str, String)> {
     }
     facts.extend(changes(&task.changes).map(|changes| ("files", changes)));
     facts
+}
+
+/// To which machine of which server, and why.
+fn forwarded(to: &serde_json::Value) -> String {
+    let text = |key: &str| one_line(to[key].as_str().unwrap_or("?"), 200);
+    format!("to {} of {}: {}", text("agent"), text("server"), text("reason"))
 }
 
 /// The state with what is special about it.

@@ -45,6 +45,9 @@ statements! {
         AND (fork_of IS NULL OR fork_of <> $4)";
     BIND_QUEUED: "UPDATE tasks SET target_worker = $2, target_codebase = $3 WHERE context_id = $1 AND completed_at IS NULL
         AND state = 'submitted'";
+    LEAD: "UPDATE contexts SET worker_id = $2, updated_at = $3 WHERE id = $1 AND worker_id IS NULL";
+    LEAD_QUEUED: "UPDATE tasks SET target_worker = $2 WHERE context_id = $1 AND state = 'submitted' AND held = 0 AND target_worker = ''
+        AND target_codebase = ''";
 }
 
 fn read(row: &AnyRow) -> sqlx::Result<Context> {
@@ -101,6 +104,14 @@ impl Tx<'_> {
         let bind = BIND.on(dialect).bind(context.clone()).bind(worker.clone()).bind(codebase.clone()).bind(session.0.clone());
         self.execute(bind.bind(now.0)).await?;
         self.execute(BIND_QUEUED.on(dialect).bind(context).bind(worker).bind(codebase)).await?;
+        Ok(())
+    }
+
+    /// Leads a conversation that is nowhere yet, and its turns that wait, to who gets its next turn.
+    pub(in crate::store) async fn lead_context(&mut self, id: &ContextId, to: &WorkerId, now: Timestamp) -> sqlx::Result<()> {
+        let dialect = self.dialect();
+        self.execute(LEAD.on(dialect).bind(id.0.clone()).bind(to.0.clone()).bind(now.0)).await?;
+        self.execute(LEAD_QUEUED.on(dialect).bind(id.0.clone()).bind(to.0.clone())).await?;
         Ok(())
     }
 }

@@ -1,7 +1,8 @@
 //! Giving waiting tasks to machines of peers.
 
-use super::row::Columns as _;
+use super::row::{Columns as _, to_json};
 use super::sql::statements;
+use super::submit::FORWARDED_KEY;
 use super::tasks::TaskRecord;
 use super::tx::NewEvent;
 use super::{ReadAhead, Store, StoreError, Tx, Write};
@@ -14,8 +15,11 @@ use muster_protocol::time::Timestamp;
 use serde_json::Value;
 
 statements! {
-    WAITING: "SELECT id FROM tasks WHERE state = 'submitted' AND held = 0 AND target_worker = '' AND target_codebase = '' AND not_before <= $1
+    // Not those of a conversation whose turn before may yet say where it is.
+    WAITING: "SELECT id FROM tasks t WHERE state = 'submitted' AND held = 0 AND target_worker = '' AND target_codebase = '' AND not_before <= $1
+        AND NOT EXISTS (SELECT 1 FROM tasks e WHERE e.context_id = t.context_id AND e.completed_at IS NULL AND e.id < t.id)
         ORDER BY priority DESC, id LIMIT $2";
+    METADATA: "UPDATE tasks SET metadata = $2 WHERE id = $1";
 }
 
 impl Store {
@@ -58,9 +62,11 @@ impl Write for ForwardTask {
 
     async fn apply<'a>(&'a self, tx: &'a mut Tx<'_>) -> sqlx::Result<()> {
         let waits = |record: &TaskRecord| record.task.state == TaskState::Submitted && !record.held && record.target_worker.is_none();
-        if !tx.task(self.task).await?.is_some_and(|record| waits(&record)) {
-            return Ok(());
-        }
+        let Some(record) = tx.task(self.task).await?.filter(waits) else { return Ok(()) };
+        tx.lead_context(&record.task.context_id, &self.to, self.now).await?;
+        let mut metadata = record.task.metadata;
+        metadata.insert(FORWARDED_KEY.to_owned(), self.data.clone());
+        tx.execute(METADATA.on(tx.dialect()).bind(self.task.to_string()).bind(to_json(&metadata))).await?;
         let changed = tx.change_task(self.task, |record| {
             record.target_worker = Some(self.to.clone());
             record.task.entries += 1;

@@ -39,6 +39,15 @@ statements! {
 }
 
 impl Store {
+    /// The names of all agents of others and of peers.
+    ///
+    /// # Errors
+    /// Of the database.
+    pub async fn agent_names(&self) -> Result<Vec<String>, StoreError> {
+        let rows = NAMES.on(self.dialect()).fetch_all(self.readers()).await?;
+        Ok(rows.iter().map(|row| row.text("name")).collect::<sqlx::Result<_>>()?)
+    }
+
     /// The agents of all peers.
     ///
     /// # Errors

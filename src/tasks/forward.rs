@@ -7,8 +7,9 @@ use crate::domain::forwarding::{Candidate, choose};
 use crate::domain::matching::{Needs, Offer, misfits};
 use crate::error::ApiError;
 use crate::store::StoreError;
-use crate::store::external::holder_of;
+use crate::store::external::{agent_of, holder_of};
 use crate::store::forward::ForwardTask;
+use muster_protocol::ids::WorkerId;
 use muster_protocol::task::{SubmitTask as Wanted, Task};
 use muster_protocol::worker::{OPENCODE, Worker, WorkerStatus};
 use serde_json::{Value, json};
@@ -48,8 +49,15 @@ impl App {
             Err(_) => return here,
         };
         let is_bound = wanted.resume_session_id.is_some() || wanted.target.as_ref().is_some_and(|target| target.worker.is_some());
+        if is_bound {
+            return here;
+        }
+        // Its conversation is at a machine of a peer, which knows what is there.
+        if let Some(holder) = self.led_to(wanted).await? {
+            return Ok(Place { worker: Some(holder), ..Place::default() });
+        }
         let candidates = self.machines_of_peers().await?;
-        if is_bound || candidates.is_empty() {
+        if candidates.is_empty() {
             return here;
         }
         let needs = needs_of(wanted, here.as_ref().ok());
@@ -62,6 +70,13 @@ impl App {
         let Some(chosen) = choose(&needs, codebase, &candidates) else { return here };
         let place = Forward { agent: chosen.agent.clone(), server: chosen.server.clone(), reason }.place();
         Ok(Place { prompt: here.ok().and_then(|place| place.prompt), ..place })
+    }
+
+    /// What holds the tasks of a conversation that goes on at a machine of a peer. Whether it is the caller's is for the store to say.
+    async fn led_to(&self, wanted: &Wanted) -> Result<Option<WorkerId>, StoreError> {
+        let Some(context) = &wanted.context_id else { return Ok(None) };
+        let holder = self.store.context(context).await?.and_then(|context| context.worker_id);
+        Ok(holder.filter(|holder| agent_of(holder).is_some()))
     }
 
     /// The machines of peers that are reached.

@@ -11,6 +11,7 @@ mod api_tasks;
 mod api_workers;
 mod architecture;
 mod bad_input;
+mod between;
 mod cancel;
 mod chat;
 mod cli_sessions;
@@ -83,6 +84,7 @@ fn main() -> ExitCode {
         restart::cases(),
         losing::cases(),
         network::all(),
+        between::all(),
     ];
     support::run(cases.into_iter().flatten().collect())
 }

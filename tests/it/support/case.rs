@@ -101,7 +101,7 @@ impl Cx {
     }
 
     /// The directory of something that several cases share; its logs are shown when this case fails.
-    pub(super) fn shared_dir(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn shared_dir(&self, name: &str) -> Result<PathBuf> {
         let path = harness::root().join(name);
         fs::create_dir_all(&path)?;
         self.shared_dirs.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
@@ -109,7 +109,7 @@ impl Cx {
     }
 
     /// What [`Self::shared_dir`] was asked for.
-    pub(super) fn shared_dirs(&self) -> Vec<PathBuf> {
+    pub(crate) fn shared_dirs(&self) -> Vec<PathBuf> {
         self.shared_dirs.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

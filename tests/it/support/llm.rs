@@ -35,7 +35,7 @@ impl FakeLlm {
         Self::start_in(cx.dir()).await
     }
 
-    pub(super) async fn start_in(dir: &Path) -> Result<Self> {
+    pub(crate) async fn start_in(dir: &Path) -> Result<Self> {
         let mut command = Command::new(PYTHON);
         command.arg("-u").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/fake_llm.py"));
         let requests = dir.join("llm-requests.jsonl");
