@@ -2,7 +2,6 @@
 
 mod a2a;
 mod access;
-mod across;
 mod api_codebases;
 mod api_events;
 mod api_sessions;
@@ -68,7 +67,6 @@ fn main() -> ExitCode {
         quick_start::cases(),
         a2a::cases(),
         external_agents::all(),
-        across::all(),
         coordination::all(),
         runs::cases(),
         failures::cases(),

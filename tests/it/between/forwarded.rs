@@ -26,7 +26,7 @@ fn id(task: &Value) -> Result<&str> {
     text(task, "id")
 }
 
-async fn explained(server: &Server, task: &Value) -> Result<String> {
+fn explained(server: &Server, task: &Value) -> Result<String> {
     let output = server.muster(["explain", id(task)?]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
@@ -51,7 +51,7 @@ async fn what_fits_only_a_machine_of_a_peer_goes_there(cx: &Cx) -> Result<()> {
         ensure!(begun["metadata"]["forwarded"]["agent"] == "far" && begun["metadata"]["forwarded"]["server"] == "Server-B", "{begun}");
         let given = far.take().await?;
         ensure!(given.task.prompt == body["prompt"], "{:?}", given.task);
-        let said = explained(a, &begun).await?;
+        let said = explained(a, &begun)?;
         ensure!(said.contains("forwarded to far of Server-B") && said.contains(why), "{said}");
         far.run(&given, &["one ", "two"]).await?;
         let done = ended(a, id(&begun)?).await?;
@@ -64,7 +64,7 @@ async fn what_fits_only_a_machine_of_a_peer_goes_there(cx: &Cx) -> Result<()> {
     ensure!(told.as_array().is_some_and(|all| all.len() == 4), "{told}");
     // What nobody has waits here, and what is nowhere is refused as before.
     let nobody = submit(a, json!({ "prompt": "x", "labels": { "zone": "moon" } })).await?;
-    let said = explained(a, &nobody).await?;
+    let said = explained(a, &nobody)?;
     ensure!(nobody["status"] == "pending" && said.contains("lacks the label `zone=moon`") && !said.contains("forwarded"), "{said}");
     Http::new(a).post("/v1/opencode/tasks", &json!({ "prompt": "x", "target": { "codebase": "none" } })).await?.refused(422, "invalid")?;
     Ok(())
@@ -166,10 +166,10 @@ async fn a_waiting_task_goes_to_a_machine_that_appears(cx: &Cx) -> Result<()> {
     let servers = joined(cx.dir(), &["Server-A", "Server-B"]).await?;
     let [a, b] = servers.as_slice() else { unreachable!() };
     let begun = submit(a, json!({ "prompt": "wait", "capabilities": ["gpu"] })).await?;
-    ensure!(begun["status"] == "pending" && explained(a, &begun).await?.contains("no worker has registered"), "{begun}");
+    ensure!(begun["status"] == "pending" && explained(a, &begun)?.contains("no worker has registered"), "{begun}");
     let far = Puller::register(b.client(), "far", json!({ "capabilities": ["opencode", "gpu"] })).await?;
     let given = far.take().await?;
-    let said = explained(a, &begun).await?;
+    let said = explained(a, &begun)?;
     ensure!(said.contains("forwarded to far of Server-B: no worker of this server can take it"), "{said}");
     far.run(&given, &["done"]).await?;
     let done = ended(a, id(&begun)?).await?;

@@ -7,7 +7,7 @@ use sqlx::{AnyConnection, Connection, Executor};
 
 on_both! {
     every_statement_can_be_prepared,
-    opening_twice_migrates_once_and_keeps_the_identity,
+    opening_twice_migrates_once_keeps_the_identity_and_begins_another_epoch,
     a_second_server_on_one_database_is_refused_with_the_name_of_the_first,
     a_database_that_is_not_there_is_said_so,
 }
@@ -30,12 +30,14 @@ async fn every_statement_can_be_prepared(bench: &Bench) -> Result<()> {
     Ok(())
 }
 
-async fn opening_twice_migrates_once_and_keeps_the_identity(bench: &Bench) -> Result<()> {
+async fn opening_twice_migrates_once_keeps_the_identity_and_begins_another_epoch(bench: &Bench) -> Result<()> {
     let first = bench.store.identity().clone();
     bench.store.close().await;
     let again = bench.open_again("Server-B").await?;
     let second = again.identity().clone();
-    ensure!((first.server_id, &first.epoch) == (second.server_id, &second.epoch), "{first:?} became {second:?}");
+    ensure!(first.server_id == second.server_id && first.epoch != second.epoch, "{first:?} became {second:?}");
+    let epochs: Vec<_> = again.epochs().await?.into_iter().map(|start| start.epoch).collect();
+    ensure!(epochs == [first.epoch.clone(), second.epoch.clone()], "{epochs:?}");
     ensure!(second.name == "Server-B", "the name is {}", second.name);
     ensure!(first.epoch != first.server_id.to_string(), "the epoch is the server's id");
     let mut connection = AnyConnection::connect(&bench.url).await?;
