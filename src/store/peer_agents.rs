@@ -88,23 +88,25 @@ impl Write for PutPeerAgents {
         let mut known = HashMap::new();
         for row in tx.all(OF_HOME.on(tx.dialect()).bind(self.home.to_string())).await? {
             let Card { believed, .. } = row.json("card")?;
-            known.insert(believed.name, row.text("name")?);
+            known.insert(believed.name, (row.text("name")?, row.text("card")?));
         }
         let mut taken = self.taken.clone();
         for row in tx.all(NAMES.on(tx.dialect())).await? {
             taken.push(row.text("name")?);
         }
         for agent in &self.agents {
+            let Some(card) = self.card(agent) else { continue };
             let name = match known.remove(&agent.name) {
-                Some(name) => name,
+                // Most often one agent of many has changed.
+                Some((_, same)) if same == to_json(&card) => continue,
+                Some((name, _)) => name,
                 None => unique_names(&taken, [agent.name.as_str()]).pop().unwrap_or_default(),
             };
             taken.push(name.clone());
-            let Some(card) = self.card(agent) else { continue };
             let put = PUT.on(tx.dialect()).bind(name).bind(PEER).bind(self.home.to_string()).bind(card.believed.url.to_string());
             tx.execute_aside(put.bind(to_json(&card)).bind(to_json(&Health::up(self.now))).bind(self.now.0)).await?;
         }
-        for (_, name) in known {
+        for (name, _) in known.into_values() {
             tx.execute_aside(DROP.on(tx.dialect()).bind(name)).await?;
         }
         Ok(())
