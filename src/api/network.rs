@@ -1,17 +1,18 @@
 //! `/v1/network`: what servers say to each other.
 
-use super::extract::{JsonKeepNul, Query};
+use super::extract::{Json, JsonKeepNul, Query};
 use crate::app::App;
 use crate::auth::Principal;
 use crate::auth::local::Connection;
 use crate::error::ApiError;
 use crate::network;
-use axum::Json;
+use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
+use muster_protocol::error::code;
 use muster_protocol::event::Event;
 use muster_protocol::ids::ServerId;
 use muster_protocol::peer::{Callback, CalledBack, Hello, Place, PushTaken, Pushed, Welcome};
@@ -32,17 +33,17 @@ const SMALL: usize = 1 << 10;
 pub(crate) async fn hello(
     State(app): State<App>,
     connection: Option<axum::Extension<ConnectInfo<Connection>>>,
-    JsonKeepNul(body): JsonKeepNul<Hello>,
-) -> Result<Json<Welcome>, ApiError> {
+    Json(body): Json<Hello>,
+) -> Result<Answer<Welcome>, ApiError> {
     let from = connection.map(|connection| connection.0.0.peer);
-    Ok(Json(network::answer_hello(&app, body, from).await?))
+    Ok(Answer(network::answer_hello(&app, body, from).await?))
 }
 
 /// `POST /v1/network/callback`
 #[utoipa::path(post, path = "/v1/network/callback", tag = "network", summary = "Ask whether a hello came from here",
     request_body = Callback, responses((status = 200, body = CalledBack)))]
-pub(crate) async fn callback(State(app): State<App>, JsonKeepNul(body): JsonKeepNul<Callback>) -> Json<CalledBack> {
-    Json(network::answer_callback(&app, &body))
+pub(crate) async fn callback(State(app): State<App>, Json(body): Json<Callback>) -> Answer<CalledBack> {
+    Answer(network::answer_callback(&app, &body))
 }
 
 /// Where a peer reads on.
@@ -80,8 +81,8 @@ pub(crate) async fn push(
     State(app): State<App>,
     who: Principal,
     JsonKeepNul(body): JsonKeepNul<Pushed>,
-) -> Result<Json<PushTaken>, ApiError> {
-    Ok(Json(network::take_push(&app, peer(&who)?, body).await?))
+) -> Result<Answer<PushTaken>, ApiError> {
+    Ok(Answer(network::take_push(&app, peer(&who)?, body).await?))
 }
 
 /// Which events a peer misses.
@@ -104,7 +105,7 @@ pub(crate) async fn events(
     State(app): State<App>,
     who: Principal,
     Query(query): Query<MissingQuery>,
-) -> Result<Json<Vec<Event>>, ApiError> {
+) -> Result<Answer<Vec<Event>>, ApiError> {
     peer(&who)?;
     let mut events = app.store.events_of_line(&(query.origin, query.epoch), query.after, PAGE).await?;
     let mut size = 0;
@@ -115,10 +116,10 @@ pub(crate) async fn events(
     });
     let fit = fits.count() + 1;
     events.truncate(fit);
-    Ok(Json(events))
+    Ok(Answer(events))
 }
 
 /// Who asks, as a peer.
 fn peer(who: &Principal) -> Result<ServerId, ApiError> {
-    who.peer.ok_or_else(|| ApiError::Forbidden("only a server that said hello may ask this".to_owned()))
+    who.peer.ok_or_else(|| ApiError::conflict(code::CONFLICT, "only a server that said hello may ask this"))
 }

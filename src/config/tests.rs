@@ -86,7 +86,7 @@ fn all_problems_are_told_at_once_and_each_names_its_source() {
     insta::assert_snapshot!(problems.join("\n"), @r#"
     unknown key `agents[0].speciality` in FILE; known here: name, specialty, instructions, capability, model
     unknown key `leases.lease_ms` in FILE; known here: lease, lost_after, offline_after, plain_lease, reservation, wait
-    unknown key `prot` in FILE; known here: a2a, agents, coordination, data_dir, database, insecure, leases, limits, listen, log, name, port, public_url
+    unknown key `prot` in FILE; known here: a2a, agents, coordination, data_dir, database, insecure, leases, limits, listen, log, name, network, port, public_url
     `limits.max_requests` in FILE is string "many", but must be a whole number from 0 on
     `port` in the environment variable MUSTER_PORT is string "high", but must be a number from 0 to 65535
     `listen` in FILE: `127.0.0.1` has no port; write 127.0.0.1:5001

@@ -327,6 +327,6 @@ mod tests {
         assert!(is_same(&known, &read(&newer, &at(), false).unwrap()).unwrap_err().contains("that of `Other`"));
         let mut moved = card();
         moved["supportedInterfaces"][2]["url"] = json!("http://10.0.0.7:99/rest");
-        assert!(is_same(&known, &read(&moved, &at(), false).unwrap()).unwrap_err().contains(":99"));
+        assert!(is_same(&known, &read(&moved, &at(), true).unwrap()).unwrap_err().contains(":99"));
     }
 }

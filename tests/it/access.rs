@@ -78,12 +78,20 @@ const TABLE: &[(&str, &str)] = &[
     ("GET /v1/opencode/codebases/{id}/sessions/{sid}", "operator viewer worker"),
     ("GET /v1/opencode/codebases/{id}/sessions/{sid}/messages", "operator viewer worker"),
     ("POST /v1/opencode/codebases/{id}/sessions/{sid}/resume", "operator"),
-    ("POST /", "operator agent"),
-    ("POST /v1/a2a", "operator agent"),
-    ("POST /agents/{name}", "operator agent"),
+    ("POST /", "operator peer agent"),
+    ("POST /v1/a2a", "operator peer agent"),
+    ("POST /agents/{name}", "operator peer agent"),
     ("GET /.well-known/agent-card.json", "*"),
-    ("GET /agents/{name}/.well-known/agent-card.json", "operator viewer agent"),
+    ("GET /agents/{name}/.well-known/agent-card.json", "operator viewer peer agent"),
     ("GET /agents", "operator viewer agent"),
+    ("GET /v1/peers", "operator viewer"),
+    ("POST /v1/peers", "-"),
+    ("DELETE /v1/peers/{id}", "-"),
+    ("POST /v1/network/hello", "*"),
+    ("POST /v1/network/callback", "*"),
+    ("GET /v1/network/feed", "peer"),
+    ("POST /v1/network/push", "peer"),
+    ("GET /v1/network/events", "peer"),
     ("GET /v1/agents", "operator viewer agent"),
     ("GET /v1/agents/{name}", "operator viewer agent"),
     ("POST /v1/agents", "operator"),
@@ -170,7 +178,9 @@ async fn without_a_good_token_every_route_refuses(cx: &Cx) -> Result<()> {
         for route in &routes {
             let answer = knock(caller, route).await?;
             if table[key(route).as_str()] == "*" {
-                ensure!(answer.status == 200, "{} with {what}: {}", answer.asked, answer.status);
+                // What wants a body finds none.
+                let wanted = if route.method == "POST" { 400 } else { 200 };
+                ensure!(answer.status == wanted, "{} with {what}: {}", answer.asked, answer.status);
             } else {
                 answer.refused(401, "unauthenticated").with_context(|| (*what).to_owned())?;
                 ensure!(answer.header("www-authenticate").is_some_and(|value| value.starts_with("Bearer")), "{:?}", answer.headers);

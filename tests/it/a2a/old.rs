@@ -43,7 +43,7 @@ async fn every_method_answers_as_0_3_spells_it(cx: &Cx) -> Result<()> {
     ensure!(call(&http, "tasks/get", json!({ "id": id })).await? == task, "it is read otherwise than it was answered");
     ensure!(call(&http, "tasks/get", json!({ "id": id, "historyLength": 0 })).await? == task, "0 means all");
     // The other addresses, and the version spelled out.
-    for path in ["/v1/a2a", "/agents/coordinator"] {
+    for path in ["/v1/a2a", "/agents/monitor"] {
         let versioned = http.clone().with_header("a2a-version", "0.3.0")?;
         let answer = rpc(&versioned, path, "message/send", json!({ "message": message("Hello") })).await?;
         ensure!(answer["result"]["kind"] == "task", "{path}: {answer}");
