@@ -3,13 +3,14 @@
 use super::extract::{Json, JsonKeepNul, Query};
 use crate::app::App;
 use crate::auth::Principal;
-use crate::auth::local::Connection;
+use crate::auth::local::{Connection, is_near};
 use crate::error::ApiError;
 use crate::network;
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
 use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::StreamExt as _;
 use muster_protocol::error::code;
@@ -33,10 +34,13 @@ const SMALL: usize = 1 << 10;
 pub(crate) async fn hello(
     State(app): State<App>,
     connection: Option<axum::Extension<ConnectInfo<Connection>>>,
+    uri: Uri,
+    headers: HeaderMap,
     Json(body): Json<Hello>,
 ) -> Result<Answer<Welcome>, ApiError> {
-    let from = connection.map(|connection| connection.0.0.peer);
-    Ok(Answer(network::answer_hello(&app, body, from).await?))
+    let connection = connection.map(|connection| connection.0.0);
+    let is_near = is_near(connection.as_ref(), &uri, &headers);
+    Ok(Answer(network::answer_hello(&app, body, connection.map(|connection| connection.peer), is_near).await?))
 }
 
 /// `POST /v1/network/callback`

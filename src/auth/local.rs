@@ -38,6 +38,13 @@ pub enum NotLocal {
     Origin,
 }
 
+/// Whether who asks is on this machine with nothing in between, wherever else this server listens.
+#[must_use]
+pub fn is_near(connection: Option<&Connection>, uri: &Uri, headers: &HeaderMap) -> bool {
+    let near = connection.map(|connection| Connection { listener: connection.peer, ..*connection });
+    check(near.as_ref(), false, uri, headers).is_ok()
+}
+
 /// Whether a request needs no token.
 ///
 /// # Errors

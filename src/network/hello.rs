@@ -99,13 +99,12 @@ fn check(hello: &Hello) -> Result<(), String> {
     Ok(())
 }
 
-/// Answers a hello. `from` is where it comes from.
+/// Answers a hello. `from` is where it comes from; `is_near` is whether that is this machine, with nothing in between.
 ///
 /// # Errors
 /// 403 without the network's key, 409 for the second server of one identity.
-pub async fn answer_hello(app: &App, hello: Hello, from: Option<SocketAddr>) -> Result<Welcome, ApiError> {
+pub async fn answer_hello(app: &App, hello: Hello, from: Option<SocketAddr>, is_near: bool) -> Result<Welcome, ApiError> {
     check(&hello).map_err(|reason| ApiError::invalid("", reason))?;
-    let is_local = from.is_some_and(|from| from.ip().to_canonical().is_loopback());
     let refuse = |reason: String| {
         tracing::warn!(peer.name = hello.name, peer.url = hello.url, "a server was refused: {reason}");
         let (name, url, at) = (hello.name.clone(), hello.url.clone(), app.now());
@@ -113,7 +112,7 @@ pub async fn answer_hello(app: &App, hello: Hello, from: Option<SocketAddr>) -> 
         app.network.has_changed();
         ApiError::conflict(code::NETWORK_KEY, reason)
     };
-    if !app.network.key.is_set() && !is_local {
+    if !app.network.key.is_set() && !is_near {
         return Err(refuse(
             "this server has no network key, and joins servers of its own machine only: set the same MUSTER_NETWORK_KEY on all".into(),
         ));

@@ -132,10 +132,10 @@ pub(super) async fn guard(State((app, access)): State<(App, Access)>, mut reques
         uri: request.uri(),
         headers: request.headers(),
     };
-    let is_local = asked.connection.is_some_and(|connection| connection.peer.ip().to_canonical().is_loopback());
+    let is_near = crate::auth::local::is_near(asked.connection, asked.uri, asked.headers);
     let find = async |hash: crate::auth::TokenHash| {
         // Without a key of the network, whoever is on this machine could be a peer, and nobody else.
-        if (is_local || app.network.key.is_set())
+        if (is_near || app.network.key.is_set())
             && let Some(peer) = app.network.peer_of(hash)
         {
             return Ok(Some(StoredToken::of_peer(peer, &hash.to_hex())));

@@ -94,6 +94,14 @@ async fn a_wrong_key_is_refused_and_said_on_both_sides(cx: &Cx) -> Result<()> {
         ensure!(listed.contains("another network key") && listed.contains("refused"), "`muster peers` says {listed}");
     }
     // Whoever has not said hello can ask nothing, and one without a key is no better.
+    let stranger = json!({ "protocol": 1, "server_id": uuid::Uuid::now_v7(), "name": "X", "epoch": "e", "url": "http://127.0.0.1:1", "version": "1",
+        "challenge": "c", "proof": "" });
+    let plain = named(cx, "D")?.launch().await?;
+    for (name, value) in [("x-forwarded-for", "192.0.2.1"), ("host", "muster.example"), ("origin", "http://evil.example")] {
+        let through = Http::new(&plain).with_header(name, value)?;
+        let refused = through.post("/v1/network/hello", &stranger).await?.refused(409, "network_key")?;
+        ensure!(refused.to_string().contains("joins servers of its own machine only"), "{name}: {refused}");
+    }
     Http::new(&a).get("/v1/network/feed").await?.refused(409, "conflict")?;
     let c = joining(cx, "C", &[&a])?.launch().await?;
     until_state(&c, &a.url(), PeerState::Refused, LIMIT).await.map(drop)
