@@ -64,6 +64,8 @@ pub(super) struct Status {
     pub(super) last_seen: Option<Timestamp>,
     /// In uptime.
     pub(super) heard: Duration,
+    /// When it sent something by itself, last, in uptime.
+    pub(super) pushed: Option<Duration>,
     pub(super) told: Option<Arc<ServerState>>,
     pub(super) place: Place,
     /// Where it says that it is.
@@ -100,6 +102,7 @@ pub(super) fn ensure(app: &App, id: ServerId, name: &str, url: &str, place: Opti
         since: app.now(),
         last_seen: None,
         heard: app.clock.uptime(),
+        pushed: None,
         told: None,
         advertised: String::new(),
         is_stranger: place.is_none(),
@@ -282,6 +285,11 @@ impl Link {
         let was_heard = self.is_heard();
         if matches!(error, PeerError::Fault(_) | PeerError::NotMuster(_)) {
             self.note_fault(app, error.to_string());
+        }
+        if self.is_sending(app) && matches!(error, PeerError::Unreachable(_)) {
+            self.forget_address();
+            self.turn(app, PeerState::OutboundOnly, Some(format!("it is not at its address ({error}), and sends what it has")));
+            return;
         }
         self.turn(app, hello::state_of(error), Some(error.to_string()));
         if was_heard {

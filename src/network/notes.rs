@@ -1,6 +1,6 @@
 //! What is noted of a peer as it speaks.
 
-use super::link::{AFTER_FAULT, Link};
+use super::link::{AFTER_FAULT, Link, SILENCE};
 use crate::app::App;
 use crate::sync::lock;
 use muster_protocol::peer::{Hello, Place, ServerState};
@@ -22,6 +22,22 @@ impl Link {
         let mut status = lock(&self.status);
         status.heard = app.clock.uptime();
         status.last_seen = Some(app.now());
+    }
+
+    /// It sent something by itself.
+    pub(super) fn note_pushed(&self, app: &App) {
+        self.heard(app);
+        lock(&self.status).pushed = Some(app.clock.uptime());
+    }
+
+    /// Whether it sends by itself.
+    pub(super) fn is_sending(&self, app: &App) -> bool {
+        lock(&self.status).pushed.is_some_and(|at| app.clock.uptime().saturating_sub(at) <= SILENCE)
+    }
+
+    /// It is not to be looked for where it is not.
+    pub(super) fn forget_address(&self) {
+        lock(&self.status).url.clear();
     }
 
     pub(super) fn note_place(&self, place: &Place) {
