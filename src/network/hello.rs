@@ -153,9 +153,9 @@ pub async fn answer_hello(app: &App, hello: Hello, from: Option<SocketAddr>, is_
         return Err(ApiError::conflict(code::PEER_REMOVED, format!("{} was removed from {} just now", hello.name, identity.name)));
     }
     let link = link::ensure(app, server_id, &hello.name, &stored, Some(place.clone()));
-    link.says_it_is_at(&url);
+    link.said_hello(&hello.epoch, &url);
     if let Err(reason) = &reached {
-        link.is_outbound_only(app, reason, &hello.epoch);
+        link.is_outbound_only(app, reason);
     }
     Ok(welcome(app, &hello, reached, place))
 }

@@ -263,9 +263,8 @@ impl Link {
     }
 
     /// It says hello, and cannot be reached: it sends by itself.
-    pub(super) fn is_outbound_only(&self, app: &App, reason: &str, epoch: &str) {
+    pub(super) fn is_outbound_only(&self, app: &App, reason: &str) {
         if !self.is_reached() {
-            epoch.clone_into(&mut lock(&self.status).epoch);
             self.heard(app);
             self.turn(app, PeerState::OutboundOnly, Some(format!("it cannot be reached from here ({reason}), and sends what it has")));
         }

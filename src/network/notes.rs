@@ -89,7 +89,10 @@ impl Link {
         lock(&self.status).is_stranger
     }
 
-    pub(super) fn says_it_is_at(&self, url: &str) {
-        url.clone_into(&mut lock(&self.status).advertised);
+    /// It said hello: this is the start of it that counts, and where it says that it is.
+    pub(super) fn said_hello(&self, epoch: &str, url: &str) {
+        let mut status = lock(&self.status);
+        epoch.clone_into(&mut status.epoch);
+        url.clone_into(&mut status.advertised);
     }
 }
