@@ -1,10 +1,11 @@
 //! Servers on machines of their own, as far as the kernel can pretend: what is lost there is lost without a word.
 
 use super::net::{LIMIT, all_up, happen, named, same_everywhere, until_state};
-use crate::support::{Cx, Server, cases, free_port};
+use crate::support::{Cx, Server, cases, free_port, is_alive};
 use anyhow::{Context as _, Result, ensure};
 use muster_protocol::peer::PeerState;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 cases! {
     [Namespaces] =>
@@ -17,21 +18,62 @@ const KEY: &str = "MUSTER_NETWORK_KEY";
 
 /// Machines at 10.99.X.1, .2, .., each connected to a switch on which the cases are .254.
 struct Lan {
-    number: u16,
+    /// The process id of this run, and a letter: who finds something of a run that is gone can tell.
+    name: String,
+    net: u16,
     machines: u16,
 }
 
-fn ip(args: &str) -> Result<()> {
+/// How many there were in this run.
+static LANS: AtomicU8 = AtomicU8::new(0);
+/// How the names of machines, of switches and of cables begin.
+const SPACE: &str = "muster-it-";
+const SWITCH: &str = "mub";
+const CABLE: &str = "muv";
+
+fn ip(args: &str) -> Result<String> {
     let output = Command::new("ip").args(args.split(' ')).output()?;
     ensure!(output.status.success(), "ip {args}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Whether a name is one of a run that was killed.
+fn is_left_over(name: &str, beginning: &str) -> bool {
+    let id = name.strip_prefix(beginning).map(|rest| rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    id.and_then(|id| id.parse().ok()).is_some_and(|id| !is_alive(id))
+}
+
+/// Removes what a run left that was killed.
+fn sweep() -> Result<()> {
+    for space in ip("netns list")?.lines().filter_map(|line| line.split_whitespace().next()).filter(|name| is_left_over(name, SPACE)) {
+        let _ = ip(&format!("netns del {space}"));
+    }
+    for (kind, beginning) in [("bridge", SWITCH), ("veth", CABLE)] {
+        let links = ip(&format!("-o link show type {kind}"))?;
+        let names = links.lines().filter_map(|line| line.split_whitespace().nth(1)).filter_map(|name| name.split(['@', ':']).next());
+        for link in names.filter(|name| is_left_over(name, beginning)) {
+            let _ = ip(&format!("link del {link}"));
+        }
+    }
     Ok(())
+}
+
+/// A number of a net that nobody here has.
+fn free_net() -> Result<u16> {
+    for _ in 0..100 {
+        let net = free_port()? % 250;
+        if ip(&format!("-o addr show to 10.99.{net}.0/24"))?.is_empty() {
+            return Ok(net);
+        }
+    }
+    anyhow::bail!("all nets are taken")
 }
 
 impl Lan {
     fn new(machines: u16) -> Result<Self> {
-        // A free port is a number that no other case has at the moment.
-        let number = free_port()?;
-        let lan = Self { number, machines };
+        sweep()?;
+        let letter = char::from(b'a' + LANS.fetch_add(1, Ordering::Relaxed) % 26);
+        let lan = Self { name: format!("{}{letter}", std::process::id()), net: free_net()?, machines };
         let switch = lan.switch();
         ip(&format!("link add {switch} type bridge"))?;
         ip(&format!("addr add {}/24 dev {switch}", lan.address(254)))?;
@@ -49,19 +91,19 @@ impl Lan {
     }
 
     fn switch(&self) -> String {
-        format!("mb{}", self.number)
+        format!("{SWITCH}{}", self.name)
     }
 
     fn cable(&self, n: u16) -> String {
-        format!("mv{}-{n}", self.number)
+        format!("{CABLE}{}{n}", self.name)
     }
 
     fn space(&self, n: u16) -> String {
-        format!("muster{}-{n}", self.number)
+        format!("{SPACE}{}{n}", self.name)
     }
 
     fn address(&self, n: u16) -> String {
-        format!("10.99.{}.{n}", self.number % 250)
+        format!("10.99.{}.{n}", self.net)
     }
 
     /// A server on a machine.
@@ -78,7 +120,7 @@ impl Lan {
 
     /// Takes the cable of a machine out, or puts it in again.
     fn plug(&self, n: u16, is_in: bool) -> Result<()> {
-        ip(&format!("link set {} {}", self.cable(n), if is_in { "up" } else { "down" }))
+        ip(&format!("link set {} {}", self.cable(n), if is_in { "up" } else { "down" })).map(drop)
     }
 
     /// Loses all that `from` sends to `to`, or no longer does.
@@ -86,9 +128,9 @@ impl Lan {
         let (space, address) = (self.space(from), self.address(to));
         if lost {
             // Nobody has that hardware address.
-            return ip(&format!("-n {space} neigh replace {address} lladdr 02:00:00:00:00:99 nud permanent dev eth0"));
+            return ip(&format!("-n {space} neigh replace {address} lladdr 02:00:00:00:00:99 nud permanent dev eth0")).map(drop);
         }
-        ip(&format!("-n {space} neigh del {address} dev eth0"))
+        ip(&format!("-n {space} neigh del {address} dev eth0")).map(drop)
     }
 }
 

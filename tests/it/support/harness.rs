@@ -93,6 +93,12 @@ fn may_mount() -> bool {
 
 /// Whether network namespaces and pairs of interfaces can be made here.
 fn may_make_namespaces() -> bool {
+    // Asked once: two that try at the same moment would be in each other's way.
+    static MAY: OnceLock<bool> = OnceLock::new();
+    *MAY.get_or_init(make_a_namespace)
+}
+
+fn make_a_namespace() -> bool {
     let ip = |args: &[&str]| {
         let status = Command::new("ip").args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
         status.is_ok_and(|status| status.success())
